@@ -1,0 +1,50 @@
+# Everything a person runs. Each target sets up what it needs; a second run needs no network.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PYTHONSAFEPATH := 1
+
+PYTHON ?= python3
+BIN := .venv/bin
+BUYERS ?= 1000
+UNITS ?= 5
+
+.PHONY: help venv servers demo test lint unit integration e2e bench-sale lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+venv: .venv/.installed ## the Python environment, from the hashed lock
+
+.venv/.installed: requirements.lock pyproject.toml
+	@tools/bootstrap.sh "$(PYTHON)"
+	@touch $@
+
+servers: venv ## install or build the real servers that are missing (cached)
+	@$(BIN)/devstack install
+
+demo: servers ## a real flash sale: BUYERS=1000 buyers, UNITS=5 units, and a verdict
+	@$(BIN)/buyers demo --buyers $(BUYERS) --units $(UNITS)
+
+test: lint unit integration ## everything that must be green
+
+lint: venv ## ruff, mypy strict, import-linter
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+unit: venv ## fast tests without any server
+	@$(BIN)/pytest -q tests/unit
+
+integration: servers ## tests on the real servers, the real API server, and a small sale
+	@$(BIN)/pytest -q tests/contract tests/integration tests/operator_api tests/e2e
+
+e2e: servers ## the small end-to-end sale alone
+	@$(BIN)/pytest -q tests/e2e
+
+bench-sale: servers ## 1,000 buyers for 5 units: the figures of the README
+	@$(BIN)/python tests/bench/sale.py
+
+lock: venv ## pin again what pyproject.toml asks for
+	@tools/lock.sh
+
+clean: ## stop everything and forget all state
+	@-[ -x $(BIN)/devstack ] && $(BIN)/devstack down
+	@rm -rf var .venv

@@ -1,0 +1,1 @@
+"""The operator; kept empty so that its pure rooms import without kopf."""

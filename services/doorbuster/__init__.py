@@ -1,0 +1,1 @@
+"""Doorbuster: an e-commerce platform for flash sales; one wheel, many services."""

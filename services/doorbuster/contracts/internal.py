@@ -1,0 +1,260 @@
+"""What services say to each other over ``/internal/v1``: batches where a rush passes, single calls elsewhere.
+
+Every batch item carries its own ``traceparent``; results keep the order of the items.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from .control import Strategy
+from .events import Line
+
+# --- inventory: what is on sale -------------------------------------------------------------------
+
+
+class SaleItemView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One product of a sale as buyers see it; ``available`` and ``reserved`` are the sale's own counters."""
+
+    product_id: str
+    sku: str
+    price_minor: int
+    currency: str
+    per_user_limit: int
+    allocated: int
+    available: int
+    reserved: int
+    sold: int
+    epoch: int
+
+
+class SaleView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A sale that is announced, open or recently closed."""
+
+    uid: str
+    namespace: str
+    name: str
+    state: Literal["Active", "Suspended", "Cancelled"]
+    strategy: Strategy
+    open_time: datetime
+    close_time: datetime
+    reservation_timeout_seconds: int
+    items: list[SaleItemView]
+
+
+class Sales(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``GET /internal/v1/sales`` of inventory; ``server_time`` is the clock that decides."""
+
+    sales: list[SaleView]
+    server_time: datetime
+
+
+# --- inventory: reservations ----------------------------------------------------------------------
+
+ReserveOutcome = Literal[
+    "HELD",  # the units are the buyer's until payBy (also when the same order asked before)
+    "WAITING",  # others hold the units; they may come back
+    "SOLD_OUT",  # terminal for this quantity
+    "USER_LIMIT",
+    "NOT_OPEN",
+    "CLOSED",
+    "SUSPENDED",
+    "STALE_EPOCH",  # the permit is of an older epoch: ask again
+    "PRICE_CHANGED",
+    "UNKNOWN_PRODUCT",
+    "RELEASED",  # this order id lost its hold or was buried (TOMB): use a new key
+    "KEY_REUSED",  # this order id was reserved with another request hash
+    "PAID",  # this order id is PAYING, SOLD or RETURNED already
+]
+
+
+class ReserveLine(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One line; ``epoch`` is the permit's epoch, absent when no permit was taken (ordinary product, Direct)."""
+
+    product_id: str
+    quantity: int
+    price_minor: int | None = None
+    currency: str | None = None
+    sale_uid: str | None = None
+    epoch: int | None = None
+
+
+class ReserveItem(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One order that wants all of its lines or nothing."""
+
+    order_id: str
+    user_id: str
+    request_hash: str
+    topic: str
+    lines: list[ReserveLine]
+    traceparent: str | None = None
+
+
+class ReserveBatch(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``POST /internal/v1/reservations`` (caller: checkout)."""
+
+    items: list[ReserveItem]
+
+
+class ReserveResult(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What became of one order; ``product_id`` names the line that failed."""
+
+    order_id: str
+    outcome: ReserveOutcome
+    pay_by: datetime | None = None
+    product_id: str | None = None
+
+
+class ReserveResults(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Answers in the order of the items."""
+
+    results: list[ReserveResult]
+
+
+class JudgeItem(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """An order that got no permit (Redis said OUT) for this product and quantity."""
+
+    order_id: str
+    request_hash: str
+    product_id: str
+    quantity: int
+    sale_uid: str
+    epoch: int
+    traceparent: str | None = None
+
+
+class JudgeBatch(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``POST /internal/v1/judgements`` (caller: checkout): WAITING or SOLD_OUT, read from PostgreSQL.
+
+    A reservation row of the same order id wins over both. An epoch other than PostgreSQL's answers
+    STALE_EPOCH and makes inventory warm the product.
+    """
+
+    items: list[JudgeItem]
+
+
+class PinItem(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A payment attempt that wants the order's units pinned: from then on time alone frees nothing."""
+
+    order_id: str
+    attempt: int
+    traceparent: str | None = None
+
+
+class PinBatch(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``POST /internal/v1/pins`` (caller: checkout)."""
+
+    items: list[PinItem]
+
+
+class PinResult(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """PINNED also answers a replay of the same attempt; EXPIRED: the hold is gone; CONFLICT: another attempt."""
+
+    order_id: str
+    outcome: Literal["PINNED", "EXPIRED", "CONFLICT", "PAID", "UNKNOWN_ORDER"]
+    pay_by: datetime | None = None
+
+
+class PinResults(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Answers in the order of the items."""
+
+    results: list[PinResult]
+
+
+class Unpin(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``POST /internal/v1/unpins`` (caller: payment): the attempt was declined; an accelerator of PaymentFailed."""
+
+    order_id: str
+    attempt: int
+
+
+class Warm(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``POST /internal/v1/warm`` (caller: checkout): these products are cold or stale in Redis."""
+
+    product_ids: list[str]
+
+
+class ReservationState(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``GET /internal/v1/reservations/{orderId}`` (callers: checkout, order)."""
+
+    order_id: str
+    state: Literal["TOMB", "HELD", "PAYING", "SOLD", "RELEASED", "RETURNED"]
+    attempt: int
+    expires_at: datetime | None
+
+
+# --- checkout -------------------------------------------------------------------------------------
+
+
+class BeginPayment(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``POST /internal/v1/orders/{orderId}/begin-payment`` (caller: payment)."""
+
+    attempt: int
+
+
+class PlacedOrder(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A placed order as checkout stored it.
+
+    Answer of ``GET /internal/v1/orders/{orderId}`` (callers: payment, order) and of begin-payment,
+    which pins the units first and refuses with HOLD_EXPIRED, PAYMENT_IN_PROGRESS or UNKNOWN_ORDER.
+    """
+
+    order_id: str
+    user_id: str
+    lines: list[Line]
+    amount_minor: int
+    currency: str
+    pay_by: datetime
+    placed_at: datetime
+    topic: str
+    traceparent: str | None = None
+
+
+# --- payment, order, user -------------------------------------------------------------------------
+
+
+class Attempt(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One payment attempt of an order."""
+
+    order_id: str
+    attempt: int
+
+
+class Attempts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``POST /internal/v1/payments:verdicts`` (caller: inventory): the pin sweep asks."""
+
+    items: list[Attempt]
+
+
+class Verdict(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """SUCCEEDED and FAILED are final for that attempt; PENDING means ask later; UNKNOWN: no such attempt yet."""
+
+    order_id: str
+    attempt: int
+    verdict: Literal["SUCCEEDED", "FAILED", "PENDING", "UNKNOWN"]
+
+
+class Verdicts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Answers in the order of the items."""
+
+    verdicts: list[Verdict]
+
+
+class OrderIds(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``POST /internal/v1/orders:missing`` of order (caller: payment): which of these are not confirmed there?"""
+
+    ids: list[str]
+
+
+class MissingOrders(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """The ids that order has not confirmed."""
+
+    missing: list[str]
+
+
+class Contact(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``GET /internal/v1/users/{id}/contact`` of user (caller: notification): asked when it sends, never stored."""
+
+    name: str
+    email: str

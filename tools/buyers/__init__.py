@@ -1,0 +1,1 @@
+"""The crowd: load, history recorder, checker, report."""
