@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+from typing_extensions import override
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
-Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s<>\x00-\x1f]+@[^@\s<>\x00-\x1f]+$")]
+Email = Annotated[
+    str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s<>\x00-\x1f]+@[^@\s<>\x00-\x1f]+$")
+]
 Password = Annotated[str, Meta(min_length=8, max_length=128)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=80, pattern=r"^[a-z]+_[0-9a-z]{26}$")]
 Quantity = Annotated[int, Meta(ge=1, le=1000)]
@@ -19,7 +22,9 @@ ORDER_STATUSES = Literal[
 ]
 
 
-class SignUp(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+class SignUp(
+    msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True
+):
     """``POST /v1/users``."""
 
     name: Text
@@ -44,7 +49,9 @@ class LogIn(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_un
     password: Annotated[str, Meta(min_length=1, max_length=128)]
 
 
-class Refresh(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+class Refresh(
+    msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True
+):
     """``POST /v1/sessions/refresh``: the refresh token is rotated, a used one revokes its family."""
 
     refresh_token: Annotated[str, Meta(min_length=20, max_length=200)]
@@ -60,7 +67,9 @@ class Session(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     user_id: str
 
 
-class CheckoutLine(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+class CheckoutLine(
+    msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True
+):
     """One product to buy; ``price`` is what the buyer saw for one unit."""
 
     product_id: Identifier
@@ -68,7 +77,9 @@ class CheckoutLine(msgspec.Struct, frozen=True, rename="camel", kw_only=True, fo
     price: Amount | None = None
 
 
-class Checkout(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+class Checkout(
+    msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True
+):
     """``POST /v1/checkout`` with Idempotency-Key."""
 
     products: Annotated[list[CheckoutLine], Meta(min_length=1, max_length=50)]
@@ -125,7 +136,9 @@ class Pagination(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     total_items: int
 
 
-class CardDetails(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+class CardDetails(
+    msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True
+):
     """Raw card fields: passed to the PSP's tokenisation at once, never stored, logged or traced."""
 
     number: Annotated[str, Meta(pattern=r"^[0-9 ]{12,23}$")]
@@ -133,11 +146,14 @@ class CardDetails(msgspec.Struct, frozen=True, rename="camel", kw_only=True, for
     exp_year: Annotated[int, Meta(ge=2000, le=2100)]
     cvc: Annotated[str, Meta(pattern=r"^[0-9]{3,4}$")]
 
+    @override
     def __repr__(self) -> str:
         return "CardDetails(***)"
 
 
-class Payment(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+class Payment(
+    msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True
+):
     """``POST /v1/payment`` with Idempotency-Key; either ``card_details`` or a PSP ``token`` (``pm_…``)."""
 
     order_id: Identifier

@@ -1,0 +1,83 @@
+"""``doorbuster SERVICE`` runs one service; ``doorbuster migrate|topics|user`` prepare its surroundings."""
+
+import argparse
+import asyncio
+import importlib
+import sys
+
+from doorbuster.kit import bus, config, migrations, process
+
+SERVICES = ("user", "inventory", "checkout", "payment", "order", "notification", "gateway")
+STORED = ("user", "inventory", "checkout", "payment", "order", "notification")
+ORDERS_PARTITIONS = 6
+
+
+def main() -> None:
+    """Entry point of the ``doorbuster`` command."""
+    arguments = _parser().parse_args()
+    command: str = arguments.command
+    if command in SERVICES or command == "psp":
+        if command == "user" and arguments.action == "grant":
+            importlib.import_module("doorbuster.user.grant").run(arguments)
+            return
+        package = "doorbuster.sandbox.psp" if command == "psp" else f"doorbuster.{command}.app"
+        process.run(command, importlib.import_module(package).build)
+        return
+    try:
+        if command == "migrate":
+            asyncio.run(_migrate(arguments.service))
+        else:
+            asyncio.run(_topics(arguments.partitions, arguments.replication))
+    except (config.ConfigError, process.StartError, OSError) as error:
+        sys.stderr.write(f"doorbuster {command}: {error}\n")
+        raise SystemExit(1) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="doorbuster", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for service in SERVICES:
+        command = commands.add_parser(service, help=f"run the {service} service")
+        if service == "user":
+            _add_grant(command)
+    commands.add_parser("psp", help="run the sandbox of the payment service provider")
+    migrate = commands.add_parser("migrate", help="bring a service's schema up to date")
+    migrate.add_argument("service", choices=STORED)
+    topics = commands.add_parser("topics", help="make the orders topic unless it exists")
+    topics.add_argument("--partitions", type=int, default=ORDERS_PARTITIONS)
+    topics.add_argument("--replication", type=int, default=1)
+    return parser
+
+
+def _add_grant(user: argparse.ArgumentParser) -> None:
+    actions = user.add_subparsers(dest="action")
+    grant = actions.add_parser("grant", help="set the role of an account")
+    grant.add_argument("--email", required=True)
+    grant.add_argument("--role", required=True, choices=("buyer", "merchant", "admin"))
+    grant.add_argument("--create", action="store_true", help="make the account if it is missing")
+    grant.add_argument("--password-stdin", action="store_true", help="password of a new account")
+
+
+def _value(name: str) -> str:
+    import dataclasses
+
+    spec = dataclasses.make_dataclass("One", [("value", str, config.setting(name))], frozen=True)
+    value: str = config.load(spec).value
+    return value
+
+
+async def _migrate(service: str) -> None:
+    await migrations.upgrade(f"doorbuster.{service}", _value(f"DOORBUSTER_{service.upper()}_DSN"))
+
+
+async def _topics(partitions: int, replication: int) -> None:
+    from doorbuster.contracts import events
+
+    bootstrap = _value("DOORBUSTER_KAFKA_BOOTSTRAP")
+    await bus.ensure_topic(
+        bootstrap, events.ORDERS_TOPIC, partitions=partitions, replication=replication
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Technology without a business noun: what two or more services need now."""

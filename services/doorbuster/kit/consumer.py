@@ -1,0 +1,204 @@
+"""Kafka for consumers: batches to an idempotent handler, offsets committed after the handler's own commit."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import KafkaError
+from opentelemetry.trace import SpanKind
+from prometheus_client import Counter
+
+from . import process, telemetry
+
+MAX_RECORDS = 200
+POLL_MILLIS = 500
+ATTEMPTS = 5
+HANDLED = Counter("doorbuster_consumer_handled", "Events handled", ["group"])
+POISON = Counter(
+    "doorbuster_consumer_poison",
+    "Events given up: unreadable or refused again and again",
+    ["group"],
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One event as it arrived, maybe not for the first time; ``carrier`` is the trace context to go on with."""
+
+    event: Any
+    topic: str
+    carrier: Mapping[str, str]
+
+
+Handle = Callable[[list[Delivery]], Awaitable[None]]
+
+
+class Consumer:
+    """Feeds batches of events to ``handle``, which must be idempotent and commit before it returns.
+
+    ``types`` maps the ``type`` header to the struct of the payload; other types are skipped. While the store or
+    anything else the handler needs is away (OSError, TimeoutError or one of ``transient``), the batch is tried
+    again for as long as the process lives. Any other failure makes the batch go one by one, and an event that
+    fails ``ATTEMPTS`` times is counted, logged and left behind: the sweeps are the guarantee, not the event.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        group: str,
+        types: Mapping[str, type[Any]],
+        handle: Handle,
+        topics: tuple[str, ...] = (),
+        pattern: str | None = None,
+        transient: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._group = group
+        self._types = types
+        self._handle = handle
+        self._topics = topics
+        self._pattern = pattern
+        self._transient: tuple[type[Exception], ...] = (OSError, TimeoutError, *transient)
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def step(self) -> bool:
+        """Poll once, handle, commit the offsets; always true: there may be more."""
+        consumer = await self._ready()
+        try:
+            batches = await consumer.getmany(timeout_ms=POLL_MILLIS, max_records=MAX_RECORDS)
+            records = [record for batch in batches.values() for record in batch]
+            if records:
+                await self._deliver([d for d in map(self._decode, records) if d is not None])
+                await consumer.commit()
+        except KafkaError as error:
+            # An outage or a rebalance: what was not committed is delivered again.
+            telemetry.log().warning(
+                "consumer_interrupted", group=self._group, error=type(error).__name__
+            )
+            await self.close()
+            raise ConnectionError(type(error).__name__) from error
+        except BaseException:
+            await self.close()
+            raise
+        return True
+
+    async def _ready(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                *self._topics,
+                bootstrap_servers=self._bootstrap,
+                group_id=self._group,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                metadata_max_age_ms=2000,
+                session_timeout_ms=10_000,
+                heartbeat_interval_ms=2000,
+                max_poll_interval_ms=600_000,
+            )
+            if self._pattern is not None:
+                consumer.subscribe(pattern=self._pattern)
+            try:
+                await asyncio.wait_for(consumer.start(), 15)
+            except BaseException:
+                await _stop(consumer)
+                raise
+            self._consumer = consumer
+        return self._consumer
+
+    def _decode(self, record: ConsumerRecord) -> Delivery | None:
+        headers = {name: value.decode(errors="replace") for name, value in record.headers}
+        struct = self._types.get(headers.get("type", ""))
+        if struct is None:
+            return None
+        try:
+            event = msgspec.json.decode(record.value, type=struct)
+        except msgspec.MsgspecError as error:
+            POISON.labels(self._group).inc()
+            telemetry.log().error(
+                "event_unreadable",
+                group=self._group,
+                event_id=headers.get("id"),
+                error=str(error)[:200],
+            )
+            return None
+        carrier = {
+            name: headers[name] for name in ("traceparent", "tracestate") if name in headers
+        }
+        return Delivery(event=event, topic=record.topic, carrier=carrier)
+
+    async def _deliver(self, deliveries: list[Delivery]) -> None:
+        if not deliveries:
+            return
+        try:
+            await self._attempt(deliveries)
+        except self._transient:
+            raise
+        except Exception as error:
+            telemetry.log().warning("batch_failed", group=self._group, error=repr(error)[:300])
+            for delivery in deliveries:
+                await self._alone(delivery)
+
+    async def _alone(self, delivery: Delivery) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                await self._attempt([delivery])
+            except self._transient:
+                raise
+            except Exception as error:
+                telemetry.log().error(
+                    "event_failed",
+                    group=self._group,
+                    type=type(delivery.event).__name__,
+                    order_id=delivery.event.order_id,
+                    attempt=attempt,
+                    exc_info=error,
+                )
+                await asyncio.sleep(0.1 * attempt)
+            else:
+                return
+        POISON.labels(self._group).inc()
+
+    async def _attempt(self, deliveries: list[Delivery]) -> None:
+        spans = [
+            telemetry.start_span(
+                f"process {type(delivery.event).__name__}", SpanKind.CONSUMER, delivery.carrier
+            )
+            for delivery in deliveries
+        ]
+        try:
+            await self._handle(
+                [
+                    replace(delivery, carrier=telemetry.carrier_of(span))
+                    for delivery, span in zip(deliveries, spans, strict=True)
+                ]
+            )
+        finally:
+            for span in spans:
+                span.end()
+        HANDLED.labels(self._group).inc(len(deliveries))
+
+    async def close(self) -> None:
+        """Leave the group; the next step joins again."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await _stop(consumer)
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    with suppress(Exception):
+        await asyncio.wait_for(consumer.stop(), 5.0)
+
+
+@asynccontextmanager
+async def consuming(consumer: Consumer, name: str) -> AsyncIterator[None]:
+    """Run a consumer in the background while the context is open."""
+    try:
+        async with process.repeating(name, consumer.step, every_seconds=0.05):
+            yield
+    finally:
+        await consumer.close()

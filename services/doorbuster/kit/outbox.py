@@ -1,0 +1,158 @@
+"""The transactional outbox: events leave in the transaction that made them true, the relay brings them to Kafka.
+
+The relay is the same on PostgreSQL and MySQL: SELECT .. FOR UPDATE SKIP LOCKED LIMIT n; produce (acks=all, at most
+5 s); DELETE by ids; COMMIT. Never ``WHERE id > last_seen``: sequence gaps lose rows. A topic that does not take
+messages is left alone for a while, so that it does not hold up the others.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import uuid4
+
+import msgspec
+import sqlalchemy as sa
+from prometheus_client import Counter, Gauge
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from . import telemetry
+from .bus import Bus, Message
+from .database import Moment
+
+BATCH = 200
+TOPIC_PAUSE_SECONDS = 2.0
+POLL_SECONDS = 0.2
+SENT = Counter("doorbuster_outbox_sent", "Events brought to Kafka")
+AGE = Gauge("doorbuster_outbox_oldest_seconds", "Age of the oldest event of the last batch read")
+_ENCODER = msgspec.json.Encoder()
+
+
+class AnyEvent(Protocol):
+    """What an event needs to be sent."""
+
+    type: Any
+    version: Any
+    order_id: str
+
+
+def table(metadata: sa.MetaData) -> sa.Table:
+    """Declare the outbox table of a service."""
+    return sa.Table(
+        "outbox",
+        metadata,
+        sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=True),
+        sa.Column("event_id", sa.String(36), nullable=False),
+        sa.Column("topic", sa.String(249), nullable=False),
+        sa.Column("event_key", sa.String(80), nullable=False),
+        sa.Column("type", sa.String(64), nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("payload", sa.Text, nullable=False),
+        sa.Column("traceparent", sa.String(64), nullable=True),
+        sa.Column("tracestate", sa.String(512), nullable=True),
+        sa.Column("occurred_at", Moment, nullable=False),
+    )
+
+
+async def enqueue(
+    connection: AsyncConnection,
+    outbox: sa.Table,
+    events: Sequence[tuple[str, AnyEvent]],
+    *,
+    now: datetime,
+    carriers: Sequence[Mapping[str, str]] | None = None,
+) -> None:
+    """Write (topic, event) pairs in the caller's transaction.
+
+    ``carriers`` gives each event's trace context; absent, it is the current span's.
+    """
+    if not events:
+        return
+    current = telemetry.inject({})
+    rows = [
+        {
+            "event_id": str(uuid4()),
+            "topic": topic,
+            "event_key": event.order_id,
+            "type": event.type,
+            "version": event.version,
+            "payload": _ENCODER.encode(event).decode(),
+            "traceparent": (carriers[index] if carriers else current).get("traceparent"),
+            "tracestate": (carriers[index] if carriers else current).get("tracestate"),
+            "occurred_at": now,
+        }
+        for index, (topic, event) in enumerate(events)
+    ]
+    await connection.execute(sa.insert(outbox), rows)
+
+
+class Relay:
+    """Brings the outbox to Kafka; any number of copies may run. Step it with ``process.repeating``."""
+
+    def __init__(self, engine: AsyncEngine, outbox: sa.Table, bus: Bus) -> None:
+        self._engine = engine
+        self._outbox = outbox
+        self._bus = bus
+        self._paused: dict[str, float] = {}
+        self.wake = asyncio.Event()
+
+    async def step(self) -> bool:
+        """Send one batch; true when there may be more. Raises what the store or Kafka raised."""
+        now = time.monotonic()
+        self._paused = {topic: until for topic, until in self._paused.items() if until > now}
+        async with self._engine.begin() as connection:
+            rows = await self._take(connection)
+            if not rows:
+                AGE.set(0)
+                return False
+            AGE.set(max(0.0, time.time() - min(row["occurred_at"].timestamp() for row in rows)))
+            sent, error = await self._produce(rows)
+            if sent:
+                await connection.execute(
+                    sa.delete(self._outbox).where(self._outbox.c.id.in_(sent))
+                )
+        SENT.inc(len(sent))
+        if error is not None:
+            raise error
+        return len(rows) == BATCH
+
+    async def _take(self, connection: AsyncConnection) -> Sequence[sa.RowMapping]:
+        query = sa.select(self._outbox).order_by(self._outbox.c.id).limit(BATCH)
+        if self._paused:
+            query = query.where(self._outbox.c.topic.not_in(list(self._paused)))
+        result = await connection.execute(query.with_for_update(skip_locked=True))
+        return result.mappings().all()
+
+    async def _produce(self, rows: Sequence[sa.RowMapping]) -> tuple[list[int], Exception | None]:
+        by_topic: dict[str, list[sa.RowMapping]] = defaultdict(list)
+        for row in rows:
+            by_topic[row["topic"]].append(row)
+        sent: list[int] = []
+        failure: Exception | None = None
+        for topic, group in by_topic.items():
+            try:
+                await self._bus.send([_message(row) for row in group])
+            except (TimeoutError, ConnectionError) as error:
+                self._paused[topic] = time.monotonic() + TOPIC_PAUSE_SECONDS
+                failure = error
+                break
+            sent.extend(row["id"] for row in group)
+        return sent, failure
+
+
+def _message(row: sa.RowMapping) -> Message:
+    headers = [
+        ("id", row["event_id"]),
+        ("type", row["type"]),
+        ("version", str(row["version"])),
+        ("occurredAt", row["occurred_at"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")),
+    ]
+    headers += [(name, row[name]) for name in ("traceparent", "tracestate") if row[name]]
+    return Message(
+        topic=row["topic"],
+        key=row["event_key"],
+        value=row["payload"].encode(),
+        headers=tuple(headers),
+    )
