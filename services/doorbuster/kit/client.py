@@ -91,8 +91,8 @@ class Endpoints:
                 telemetry.log().warning("endpoint_not_resolved", name=parts.hostname)
                 return
             for _family, _type, _proto, _canonical, address in infos:
-                name_or_ip = f"{address[0]!s}"
-                host = f"[{name_or_ip}]" if ":" in name_or_ip else name_or_ip
+                numeric: Any = address[0]
+                host = f"[{numeric}]" if ":" in numeric else numeric
                 found.append(f"{parts.scheme}://{host}:{address[1]}")
         self._resolved = sorted(set(found))
 
