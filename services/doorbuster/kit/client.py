@@ -93,7 +93,7 @@ class Endpoints:
             for _family, _type, _proto, _canonical, address in infos:
                 numeric: Any = address[0]
                 host = f"[{numeric}]" if ":" in numeric else numeric
-                found.append(f"{parts.scheme}://{host}:{address[1]}")
+                found.append(f"{parts.scheme}://{host}:{address[1]!s}")
         self._resolved = sorted(set(found))
 
 
