@@ -1,0 +1,152 @@
+"""Real servers for tests: say which you need, get their addresses; one stack a pytest session.
+
+    async def test_something(servers):
+        env = servers("postgres", "redis")          # started on first use, shared by the session
+
+    def test_rows(fresh_postgres):                   # or fresh_mysql: an empty database, a module's
+        dsn = fresh_postgres                         # postgresql://user:password@host:port/database
+
+    async def test_cache(fresh_redis): ...           # redis://…/N, an emptied database, a test's
+    async def test_events(topic_prefix): ...         # "t-1f9c…-", unique to a test
+
+A server that is missing is a failure that says what to run, never a skip.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import asyncmy
+import asyncpg
+import pytest
+import redis
+
+from devstack.errors import StackError
+from devstack.layout import PROJECT
+from devstack.stack import Stack
+from devstack.state import exclusive
+
+Servers = Callable[..., dict[str, str]]
+_TESTS_ROOT = Path(os.environ.get("DOORBUSTER_VAR") or PROJECT / "var") / "test"
+_REDIS_DATABASES = 64
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End as on Ctrl-C when somebody ends us, so that the servers end too."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _sweep() -> None:
+    """Take down what a killed earlier session left; a live one holds its owner lock."""
+    for folder in _TESTS_ROOT.glob("session-*"):
+        try:
+            with exclusive(folder / "owner", within_seconds=0.0):
+                Stack(folder / "stack", public_port=0).down(forget=True)
+                shutil.rmtree(folder, ignore_errors=True)
+        except StackError:
+            continue
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The session's own stack, empty at first: ``servers`` and ``stack.up`` fill it."""
+    _TESTS_ROOT.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as owned:
+        with exclusive(_TESTS_ROOT / "lock", within_seconds=60.0):
+            _sweep()
+            folder = Path(tempfile.mkdtemp(prefix="session-", dir=_TESTS_ROOT))
+            folder.chmod(0o755)
+            owned.enter_context(exclusive(folder / "owner", within_seconds=0.0))
+        shared = Stack(folder / "stack", public_port=0)
+        try:
+            yield shared
+        finally:
+            shared.down(forget=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers(stack: Stack) -> Servers:
+    """``servers("postgres", "kafka")`` -> the environment with their addresses, all of them up."""
+
+    def ensure(*names: str) -> dict[str, str]:
+        try:
+            stack.up(only=names)
+        except StackError as error:
+            pytest.fail(str(error), pytrace=False)
+        return stack.env()
+
+    return ensure
+
+
+@pytest.fixture(scope="module")
+def fresh_postgres(servers: Servers) -> Iterator[str]:
+    """The DSN of an empty PostgreSQL database of this test module."""
+    admin = servers("postgres")["DOORBUSTER_POSTGRES_ADMIN_DSN"]
+    name = f"t_{secrets.token_hex(6)}"
+
+    async def run(statement: str) -> None:
+        connection = await asyncpg.connect(admin)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run(f'CREATE DATABASE "{name}"'))
+    yield f"{admin.rpartition('/')[0]}/{name}"
+    asyncio.run(run(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture(scope="module")
+def fresh_mysql(servers: Servers) -> Iterator[str]:
+    """The DSN of an empty MariaDB database of this test module."""
+    admin = servers("mariadb")["DOORBUSTER_MYSQL_ADMIN_DSN"]
+    name = f"t_{secrets.token_hex(6)}"
+    account, _, address = admin.removeprefix("mysql://").rpartition("/")[0].partition("@")
+    user, _, password = account.partition(":")
+    host, _, port = address.partition(":")
+
+    async def run(statement: str) -> None:
+        connection = await asyncmy.connect(host=host, port=int(port), user=user, password=password)
+        try:
+            async with connection.cursor() as cursor:
+                await cursor.execute(statement)
+        finally:
+            await connection.ensure_closed()
+
+    asyncio.run(run(f"CREATE DATABASE `{name}`"))
+    yield f"{admin.rpartition('/')[0]}/{name}"
+    asyncio.run(run(f"DROP DATABASE `{name}`"))
+
+
+@pytest.fixture(scope="session")
+def _redis_numbers() -> Iterator[int]:
+    """Database numbers in turn; 0 is left to the services."""
+    return iter([1 + index % (_REDIS_DATABASES - 1) for index in range(100_000)])
+
+
+@pytest.fixture
+def fresh_redis(servers: Servers, _redis_numbers: Iterator[int]) -> str:
+    """The URL of an emptied Redis database of this test."""
+    base = servers("redis")["DOORBUSTER_REDIS_URL"].rpartition("/")[0]
+    url = f"{base}/{next(_redis_numbers)}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Begins the names of this test's Kafka topics and groups."""
+    return f"t-{secrets.token_hex(6)}-"

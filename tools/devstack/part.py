@@ -1,0 +1,92 @@
+"""What a part of the stack is (a server or a service), and what it may know while it starts."""
+
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .layout import Layout
+from .process import Launch
+from .state import Secrets, State
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Site:
+    """One stack's folders, ports and secrets, as its parts see them."""
+
+    layout: Layout
+    project: Path
+    state: State
+    secrets: Secrets
+    as_root: bool
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def bind(self) -> str:
+        """The extra address that password-protected servers listen on, 127.0.0.1 by default."""
+        return self.state.bind
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses to listen on: loopback, and ``bind`` where it is another one."""
+        if self.bind == LOOPBACK:
+            return (LOOPBACK,)
+        return (self.bind,) if self.bind == "0.0.0.0" else (LOOPBACK, self.bind)
+
+    def port(self, key: str) -> int:
+        return self.state.ports[key]
+
+    def secret(self, name: str) -> str:
+        return self.secrets.named(name)
+
+
+Say = Callable[[str], None]
+
+
+class Part(ABC):
+    """One process of the stack. A subclass says how to obtain, start, await and stop it.
+
+    ``ready`` answers None when the part serves, else what it still waits for; it is asked again
+    and again until ``ready_within_seconds`` are over. Everything has to be safe to repeat.
+    """
+
+    name: str
+    requires: tuple[str, ...] = ()
+    port_keys: tuple[str, ...] = ()
+    preferred_ports: Mapping[str, int] = {}
+    ready_within_seconds: float = 60.0
+    stop_signal: int = signal.SIGTERM
+    stop_within_seconds: float = 15.0
+    hint: str = ""
+
+    def packages(self) -> tuple[str, ...]:
+        """Debian packages that are missing for it ("a|b": the first that exists)."""
+        return ()
+
+    def missing(self) -> str:
+        """What else is missing, in words; "" when it could start now."""
+        return ""
+
+    def obtain(self, say: Say) -> None:  # noqa: B027, most parts have nothing to do here
+        """Download or build what ``missing`` names, into the cache."""
+
+    def prepare(self, site: Site) -> None:  # noqa: B027, most parts have nothing to do here
+        """Write its files and make its data before it starts."""
+
+    @abstractmethod
+    def launch(self, site: Site) -> Launch:
+        """The command."""
+
+    @abstractmethod
+    def ready(self, site: Site) -> str | None:
+        """None when it serves, else a short reason why not yet."""
+
+    def settle(self, site: Site) -> None:  # noqa: B027, most parts have nothing to do here
+        """What is done once it serves: databases, roles, topics."""
+
+    def exports(self, site: Site) -> dict[str, str]:
+        """Environment variables with which others find it."""
+        return {}

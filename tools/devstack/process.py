@@ -1,0 +1,211 @@
+"""Starting, recognising and ending processes that outlive the command which started them.
+
+A process writes its own identity (boot, pid, start time) to its run file *before* it becomes the
+server, so there is no instant in which a server runs and nobody knows: not even a kill -9 of the
+starter between two instructions leaves a stranger behind. A pid is only ever signalled while its
+start time is still the recorded one.
+"""
+
+import contextlib
+import os
+import pwd
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .errors import StackError
+
+OPEN_FILES = 65536
+ANNOUNCE_SECONDS = 10.0
+KILL_SECONDS = 10.0
+POLL_SECONDS = 0.02
+# Writes its own stat line into descriptor 0, the run file, then becomes the server with that pid.
+_BECOME = (
+    'ulimit -n "$0" 2>/dev/null; IFS= read -r line < "/proc/$$/stat" && '
+    'printf \'%s\\n\' "$line" >&0 && exec "$@" </dev/null'
+)
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start one process; ``user`` is a name to run as, only meaningful for root."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One process of one boot of this machine; ``start_ticks`` is field 22 of /proc/PID/stat."""
+
+    boot: str
+    pid: int
+    start_ticks: int
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot, so that a record does not survive a reboot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def parse_stat(line: str) -> tuple[int, str, int] | None:
+    """(pid, state letter, start ticks) of a stat line, None where it is not whole."""
+    head, bracket, tail = line.rpartition(")")
+    fields = tail.split()
+    if not bracket or len(fields) < 20:
+        return None
+    return int(head.split("(", 1)[0]), fields[0], int(fields[19])
+
+
+def read_identity(run_file: Path) -> Identity | None:
+    """Whom a run file names; None where there is none or the process never got that far."""
+    try:
+        lines = run_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return None
+    if len(lines) < 2:
+        return None
+    seen = parse_stat(lines[1])
+    return None if seen is None else Identity(boot=lines[0], pid=seen[0], start_ticks=seen[2])
+
+
+def is_alive(identity: Identity) -> bool:
+    """Whether exactly this process runs (a zombie does not)."""
+    child = _children.get(identity.pid)
+    if child is not None and child.poll() is not None:
+        _children.pop(identity.pid, None)
+    if identity.boot != boot_id():
+        return False
+    try:
+        line = Path(f"/proc/{identity.pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    seen = parse_stat(line)
+    return seen is not None and seen[1] not in "ZX" and seen[2] == identity.start_ticks
+
+
+def start(launch: Launch, *, run_file: Path, log_file: Path) -> Identity:
+    """Start a process in a session of its own; the previous log is kept as ``NAME.log.1``.
+
+    Raises:
+        StackError: the program could not be started.
+    """
+    if log_file.exists():
+        log_file.replace(log_file.with_name(log_file.name + ".1"))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    with log_file.open("wb") as log, run_file.open("wb", buffering=0) as record:
+        record.write(f"{boot_id()}\n".encode())
+        try:
+            child = subprocess.Popen(
+                ("/bin/sh", "-c", _BECOME, str(limit), *launch.argv),
+                stdin=record,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(launch.env),
+                cwd=launch.cwd or "/",
+                start_new_session=True,
+                **_as_user(launch.user),
+            )
+        except OSError as error:
+            raise StackError(f"cannot start {launch.argv[0]}: {error}") from error
+    _children[child.pid] = child
+    return _announced(child, run_file, log_file)
+
+
+def _announced(child: subprocess.Popen[bytes], run_file: Path, log_file: Path) -> Identity:
+    deadline = time.monotonic() + ANNOUNCE_SECONDS
+    while time.monotonic() < deadline:
+        identity = read_identity(run_file)
+        if identity is not None:
+            return identity
+        if child.poll() is not None:
+            break
+        time.sleep(POLL_SECONDS)
+    raise StackError("the process ended before it began", log_tail=tail(log_file))
+
+
+def _as_user(user: str | None) -> dict[str, Any]:
+    """Popen's arguments for running as another user; nothing unless this is root."""
+    if user is None or os.getuid() != 0:
+        return {}
+    account = pwd.getpwnam(user)
+    groups = os.getgrouplist(user, account.pw_gid)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+
+
+def tree(identity: Identity) -> list[psutil.Process]:
+    """The process and all its descendants, the process first; empty when it is gone."""
+    if not is_alive(identity):
+        return []
+    try:
+        root = psutil.Process(identity.pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def send(identity: Identity, number: int) -> bool:
+    """Signal the whole tree of a process, so that a kill leaves no worker behind.
+
+    Returns whether the process was there.
+    """
+    members = tree(identity)
+    for member in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.send_signal(number)
+    return bool(members)
+
+
+def stop(identity: Identity, *, number: int, within_seconds: float) -> bool:
+    """Ask a process to end, and end it and what it leaves behind when it does not in time.
+
+    Returns whether it ended by itself.
+    """
+    members = tree(identity)
+    if not members:
+        return True
+    with contextlib.suppress(psutil.NoSuchProcess):
+        members[0].send_signal(number)
+        members[0].send_signal(signal.SIGCONT)
+    ended = wait_gone(identity, within_seconds=within_seconds)
+    for member in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    wait_gone(identity, within_seconds=KILL_SECONDS)
+    _, left = psutil.wait_procs(members[1:], timeout=KILL_SECONDS)
+    if left or is_alive(identity):
+        raise StackError(f"process {identity.pid} does not end, not even by SIGKILL")
+    return ended
+
+
+def wait_gone(identity: Identity, *, within_seconds: float) -> bool:
+    """Wait until a process is gone; False when it still runs after the time given."""
+    deadline = time.monotonic() + within_seconds
+    while is_alive(identity):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def tail(path: Path, lines: int = 20) -> str:
+    """The last lines of a log, at most 16 KiB of them."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 16384))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,159 @@
+"""Kafka: one broker in KRaft mode, its jars fetched once by Maven, no topic made by accident."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from typing_extensions import override
+
+from devstack import probe
+from devstack.errors import StackError
+from devstack.layout import cache_root
+from devstack.part import Part, Say, Site
+from devstack.process import Launch
+from devstack.state import write_atomically
+
+VERSION = "4.3.1"
+HEAP = "256m"
+LOWEST_JAVA = 17
+MAVEN_SECONDS = 900
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+CLUSTER_ID = "RG9vcmJ1c3RlclNob3BzMQ"
+_QUICK_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+
+
+class KafkaServer(Part):
+    name = "kafka"
+    port_keys = ("kafka", "kafka.controller")
+    ready_within_seconds = 90.0
+    stop_within_seconds = 20.0
+
+    @override
+    def packages(self) -> tuple[str, ...]:
+        wanted = () if find_java() else ("openjdk-17-jre-headless|default-jre-headless",)
+        maven_needed = not _jars().exists() and shutil.which("mvn") is None
+        return (*wanted, "maven") if maven_needed else wanted
+
+    @override
+    def missing(self) -> str:
+        return "" if _jars().exists() else f"the jars of Kafka {VERSION}"
+
+    @override
+    def obtain(self, say: Say) -> None:
+        jars = _jars()
+        if jars.exists():
+            return
+        say(f"fetching Kafka {VERSION} with Maven (once, 44 MB)")
+        jars.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=jars.parent) as scratch:
+            fetched = Path(scratch) / "libs"
+            argv = (
+                *("mvn", "-B", "-q", "-ntp", "-f", str(ASSETS / "kafka-pom.xml")),
+                *("dependency:copy-dependencies", "-DincludeScope=runtime"),
+                f"-DoutputDirectory={fetched}",
+            )
+            done = subprocess.run(
+                argv, capture_output=True, text=True, timeout=MAVEN_SECONDS, check=False
+            )
+            if done.returncode != 0:
+                raise StackError(f"Maven failed: {(done.stdout + done.stderr).strip()[-2000:]}")
+            fetched.rename(jars)
+
+    @override
+    def prepare(self, site: Site) -> None:
+        data = site.layout.data(self.name, None)
+        port, controller = site.port("kafka"), site.port("kafka.controller")
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": str(data / "log"),
+            "num.partitions": "3",
+            "default.replication.factor": "1",
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "5",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "5",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            "auto.create.topics.enable": "false",
+            "num.network.threads": "2",
+            "num.io.threads": "4",
+            # The default takes 128 MB of heap for a cleaner that has nothing to clean here.
+            "log.cleaner.dedupe.buffer.size": "8388608",
+        }
+        text = "".join(f"{key}={value}\n" for key, value in settings.items())
+        write_atomically(self._properties(site), text)
+        if not (data / "log" / "meta.properties").exists():
+            self._format(site)
+
+    def _properties(self, site: Site) -> Path:
+        return site.layout.etc / "kafka.properties"
+
+    def _format(self, site: Site) -> None:
+        """Give the log folder its cluster id (two seconds, at the first start only)."""
+        argv = (
+            *(str(find_java()), "-Xmx128m", *_QUICK_JVM, _log4j(), "-cp", f"{_jars()}/*"),
+            *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
+            *("-t", CLUSTER_ID, "-c", str(self._properties(site))),
+        )
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode != 0:
+            raise StackError(f"Kafka's format failed: {(done.stdout + done.stderr)[-2000:]}")
+
+    @override
+    def launch(self, site: Site) -> Launch:
+        argv = (
+            *(str(find_java()), "-Xms64m", f"-Xmx{HEAP}", *_QUICK_JVM),
+            *("-Djava.awt.headless=true", _log4j(), f"-Dkafka.logs.dir={site.layout.logs}"),
+            *("-cp", f"{_jars()}/*", "kafka.Kafka", str(self._properties(site))),
+        )
+        return Launch(argv, site.environment)
+
+    @override
+    def ready(self, site: Site) -> str | None:
+        return probe.kafka_answers(site.port("kafka"))
+
+    @override
+    def exports(self, site: Site) -> dict[str, str]:
+        return {"DOORBUSTER_KAFKA_BOOTSTRAP": f"127.0.0.1:{site.port('kafka')}"}
+
+
+def find_java() -> str | None:
+    """A Java that is new enough: $JAVA_HOME's, else the one on the path."""
+    home = os.environ.get("JAVA_HOME")
+    candidates = [str(Path(home) / "bin" / "java")] if home else []
+    candidates.append(shutil.which("java") or "")
+    for candidate in candidates:
+        if candidate and _java_version(candidate) >= LOWEST_JAVA:
+            return candidate
+    return None
+
+
+def _java_version(java: str) -> int:
+    try:
+        done = subprocess.run(
+            (java, "-version"), capture_output=True, text=True, timeout=30, check=False
+        )
+    except OSError:
+        return 0
+    found = re.search(r'version "(\d+)', done.stderr + done.stdout)
+    return int(found[1]) if found else 0
+
+
+def _jars() -> Path:
+    return cache_root() / f"kafka-{VERSION}" / "libs"
+
+
+def _log4j() -> str:
+    return f"-Dlog4j2.configurationFile={ASSETS / 'kafka-log4j2.properties'}"

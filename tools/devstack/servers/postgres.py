@@ -1,0 +1,191 @@
+"""PostgreSQL: a cluster of our own, one database and one role for each service that uses it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from typing_extensions import override
+
+from devstack.accounts import server_user
+from devstack.errors import StackError
+from devstack.part import Part, Site
+from devstack.process import Launch
+from devstack.state import write_atomically
+
+LOWEST_VERSION = 15
+SERVICES = ("inventory", "checkout", "payment", "notification")
+ADMIN = "postgres"
+SETTINGS = {
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "wal_level": "logical",
+    "synchronous_commit": "on",
+    "max_wal_size": "1GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "password_encryption": "scram-sha-256",
+}
+
+
+def find_binaries() -> Path | None:
+    """The folder of the newest PostgreSQL that is new enough."""
+    found = [
+        (int(folder.parent.name), folder)
+        for folder in Path("/usr/lib/postgresql").glob("*/bin")
+        if re.fullmatch(r"\d+", folder.parent.name) and (folder / "initdb").exists()
+    ]
+    usable = [pair for pair in found if pair[0] >= LOWEST_VERSION]
+    return max(usable)[1] if usable else None
+
+
+class PostgresServer(Part):
+    name = "postgres"
+    port_keys = ("postgres",)
+    ready_within_seconds = 60.0
+    stop_signal = signal.SIGINT  # fast shutdown: clients are disconnected
+
+    @override
+    def packages(self) -> tuple[str, ...]:
+        return () if find_binaries() else ("postgresql",)
+
+    @override
+    def prepare(self, site: Site) -> None:
+        data = self._data(site)
+        if not (data / "PG_VERSION").exists():
+            self._initialise(site, data)
+        rules = "host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n"
+        if site.addresses != ("127.0.0.1",):
+            rules += "host all all 0.0.0.0/0 scram-sha-256\n"
+        _write_as_owner(data / "pg_hba.conf", rules)
+        _forget_stale_pid(data / "postmaster.pid")
+
+    def _data(self, site: Site) -> Path:
+        return site.layout.data(self.name, server_user("postgres")) / "cluster"
+
+    def _initialise(self, site: Site, data: Path) -> None:
+        """Make the cluster beside its place and move it there whole."""
+        scratch = data.with_name("cluster.new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        password_file = data.with_name("password")
+        _write_as_owner(password_file, site.secret("postgres") + "\n")
+        argv = (
+            *(str(_binary("initdb")), "-D", str(scratch), "-U", ADMIN, "--no-sync"),
+            *("--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"),
+            f"--pwfile={password_file}",
+        )
+        _run(argv, user=server_user("postgres"), within_seconds=120)
+        password_file.unlink()
+        scratch.rename(data)
+
+    @override
+    def launch(self, site: Site) -> Launch:
+        settings = {
+            **SETTINGS,
+            "port": str(site.port("postgres")),
+            "listen_addresses": ",".join(site.addresses),
+        }
+        options = [text for key, value in settings.items() for text in ("-c", f"{key}={value}")]
+        argv = (str(_binary("postgres")), "-D", str(self._data(site)), *options)
+        return Launch(argv, site.environment, user=server_user("postgres"))
+
+    @override
+    def ready(self, site: Site) -> str | None:
+        try:
+            self._query(site, "SELECT 1;", within_seconds=5)
+        except StackError as error:
+            return error.message
+        return None
+
+    @override
+    def settle(self, site: Site) -> None:
+        """Make the roles and databases; safe to repeat."""
+        script = []
+        for service in SERVICES:
+            password = site.secret(f"{service}-database")
+            script.append(  # the names are constants of this file, the password is hexadecimal
+                f"SELECT 'CREATE ROLE {service} LOGIN' WHERE NOT EXISTS "
+                f"(SELECT FROM pg_roles WHERE rolname = '{service}') \\gexec\n"
+                f"ALTER ROLE {service} PASSWORD '{password}';\n"
+                f"SELECT 'CREATE DATABASE {service} OWNER {service}' WHERE NOT EXISTS "
+                f"(SELECT FROM pg_database WHERE datname = '{service}') \\gexec\n"
+                f"REVOKE CONNECT, TEMPORARY ON DATABASE {service} FROM PUBLIC;\n"
+            )
+        self._query(site, "".join(script), within_seconds=60)
+
+    @override
+    def exports(self, site: Site) -> dict[str, str]:
+        server = f"127.0.0.1:{site.port('postgres')}"
+        dsns = {
+            f"DOORBUSTER_{service.upper()}_DSN": (
+                f"postgresql://{service}:{site.secret(f'{service}-database')}@{server}/{service}"
+            )
+            for service in SERVICES
+        }
+        admin = f"postgresql://{ADMIN}:{site.secret('postgres')}@{server}/postgres"
+        return {**dsns, "DOORBUSTER_POSTGRES_ADMIN_DSN": admin}
+
+    def _query(self, site: Site, script: str, *, within_seconds: float) -> None:
+        argv = (
+            *(str(_binary("psql")), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"),
+            *("-p", str(site.port("postgres")), "-U", ADMIN, "-d", "postgres", "-o", "/dev/null"),
+        )
+        secret = {"PGPASSWORD": site.secret("postgres"), "PGCONNECT_TIMEOUT": "3"}
+        _run(argv, environment=secret, script=script, within_seconds=within_seconds)
+
+
+def _binary(name: str) -> Path:
+    folder = find_binaries()
+    if folder is None:
+        raise StackError("PostgreSQL is missing", hint="run `make servers`")
+    return folder / name
+
+
+def _write_as_owner(path: Path, text: str) -> None:
+    write_atomically(path, text, mode=0o600)
+    owner = path.parent.stat()
+    os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _forget_stale_pid(path: Path) -> None:
+    """Remove the lock of a killed server when its pid is nobody's or another program's now."""
+    try:
+        pid = int(path.read_text(encoding="ascii").split()[0])
+        program = Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip()
+    except (OSError, ValueError, IndexError):
+        return  # no lock, or a dead pid, which PostgreSQL finds out by itself
+    if program != "postgres":
+        path.unlink(missing_ok=True)
+
+
+def _run(
+    argv: tuple[str, ...],
+    *,
+    within_seconds: float,
+    user: str | None = None,
+    environment: dict[str, str] | None = None,
+    script: str = "",
+) -> None:
+    try:
+        done = subprocess.run(
+            argv,
+            input=script,
+            env={
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                "LC_ALL": "C.UTF-8",
+                **(environment or {}),
+            },
+            user=user if os.getuid() == 0 else None,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=within_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StackError(f"{Path(argv[0]).name} took longer than {within_seconds} s") from error
+    if done.returncode != 0:
+        raise StackError(f"{Path(argv[0]).name} failed: {done.stderr.strip()[-2000:]}")
