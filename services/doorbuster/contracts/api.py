@@ -15,11 +15,23 @@ Email = Annotated[
 Password = Annotated[str, Meta(min_length=8, max_length=128)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=80, pattern=r"^[a-z]+_[0-9a-z]{26}$")]
 Quantity = Annotated[int, Meta(ge=1, le=1000)]
-Amount = Annotated[Decimal, Meta(ge=0, le=999_999_999_999)]
+MAX_AMOUNT = 999_999_999_999
+MAX_DECIMALS = 12
 
 ORDER_STATUSES = Literal[
     "pending", "confirmed", "shipped", "delivered", "expired", "cancelled", "returned"
 ]
+
+
+def _require_sane(amount: Decimal | None) -> None:
+    """Refuse what is no amount of money; msgspec knows no bounds for decimals."""
+    if amount is None:
+        return
+    if not amount.is_finite() or not 0 <= amount <= MAX_AMOUNT:
+        raise ValueError(f"an amount is between 0 and {MAX_AMOUNT}")
+    _sign, _digits, power = amount.as_tuple()
+    if isinstance(power, int) and abs(power) > MAX_DECIMALS:
+        raise ValueError(f"an amount has at most {MAX_DECIMALS} decimals")
 
 
 class SignUp(
@@ -74,7 +86,10 @@ class CheckoutLine(
 
     product_id: Identifier
     quantity: Quantity
-    price: Amount | None = None
+    price: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        _require_sane(self.price)
 
 
 class Checkout(
@@ -160,7 +175,10 @@ class Payment(
     payment_method: Literal["card"] = "card"
     card_details: CardDetails | None = None
     token: Annotated[str, Meta(pattern=r"^(pm|tok)_[A-Za-z0-9_]{1,100}$")] | None = None
-    amount: Amount | None = None
+    amount: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        _require_sane(self.amount)
 
 
 class PaymentDone(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
