@@ -40,15 +40,16 @@ class Crowd:
     entrances: Mapping[str, Entrance]
     seed: int
     patience_seconds: float
+    clock_looks: int = CLOCK_LOOKS
 
 
-async def read_clock(url: str, sale: str, seconds: float = PAGE_SECONDS) -> Clock:
+async def read_clock(url: str, sale: str, looks: int = CLOCK_LOOKS) -> Clock:
     """Look at the sale's page until it is there, then a few times for the clock.
 
     A page may come from a short-lived copy, which can only be late: the largest offset seen is the
     best one. Raises UnexpectedAnswerError when the sale does not appear in time.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PAGE_SECONDS
     offsets: list[float] = []
     async with Visitor(url, "198.19.255.254") as visitor:
         while True:
@@ -61,7 +62,7 @@ async def read_clock(url: str, sale: str, seconds: float = PAGE_SECONDS) -> Cloc
                 await asyncio.sleep(0.3)
                 continue
             offsets.append(page.server_ms - (before + time.time() * 1000) / 2)
-            if len(offsets) >= CLOCK_LOOKS:
+            if len(offsets) >= looks:
                 return Clock(page=page, offset_ms=max(offsets))
             await asyncio.sleep(0.25)
 
@@ -73,7 +74,7 @@ async def fight(
 
     Must be called before the opening, early enough for every buyer to open his connection.
     """
-    clock = await read_clock(url, sale)
+    clock = await read_clock(url, sale, crowd.clock_looks)
     at, wall = now_ms()
     recorder.write(
         Run(

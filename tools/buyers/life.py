@@ -16,6 +16,7 @@ STATUS_ROUNDS = 40
 STATUS_SECONDS = 0.5
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 2.0
+SHORTEST_PAUSE_SECONDS = 0.1
 PAUSE_SECONDS = 1.0  # when an answer asks to come again without saying when
 COME_AGAIN_CODES = frozenset(
     {"WAITING", "SALE_NOT_OPEN", "SALE_SUSPENDED", "PAYMENT_IN_PROGRESS", "IN_PROGRESS"}
@@ -113,7 +114,7 @@ class Buyer:
                     return False
                 if not _may_come_again(reply):
                     raise GoneHomeError(_reason(reply.code), reply.code)
-                await self._rest(reply.answer.retry_after or PAUSE_SECONDS, spread=0.3)
+                await self._rest(_pause(reply.answer), spread=0.3)
             else:
                 await self._rest(backoff.next())
 
@@ -161,7 +162,7 @@ class Buyer:
                         return "expired"
                     if not _may_come_again(reply):
                         raise GoneHomeError("refused", reply.code)
-                    await self._rest(reply.answer.retry_after or PAUSE_SECONDS)
+                    await self._rest(_pause(reply.answer))
                 case "unknown":
                     await self._rest(backoff.next())
                 case _:
@@ -291,6 +292,13 @@ def _rank(reply: Reply) -> int:
 def _may_come_again(reply: Reply) -> bool:
     too_many = reply.answer is not None and reply.answer.status == 429
     return too_many or reply.code in COME_AGAIN_CODES
+
+
+def _pause(answer: Answer) -> float:
+    """Return the pause the answer asks for, in seconds, but never so short that it would be a busy loop."""
+    if answer.retry_after is None:
+        return PAUSE_SECONDS
+    return max(SHORTEST_PAUSE_SECONDS, answer.retry_after)
 
 
 def _reason(code: str) -> EndReason:
