@@ -105,13 +105,18 @@ class SaleStates(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class PoolSpec(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """``PUT /control/v1/pools/{sku}``: stock as a level, never as an increment."""
+    """``PUT /control/v1/pools/{sku}``: stock as a level, never as an increment.
+
+    ``is_release`` gives up the ownership after the level is set (the owner was deleted): the stored
+    ``owner_uid`` becomes null, so that another pool may take the sku over with any generation.
+    """
 
     capacity: int
     safety_stock: int = 0
     owner_uid: str
     generation: int
     fence: int
+    is_release: bool = False
 
 
 class PoolState(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
