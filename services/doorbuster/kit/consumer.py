@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from aiokafka.errors import KafkaError
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter
 
-from . import process, telemetry
+from . import database, process, telemetry
 
 MAX_RECORDS = 200
 POLL_MILLIS = 500
@@ -27,11 +28,15 @@ POISON = Counter(
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One event as it arrived, maybe not for the first time; ``carrier`` is the trace context to go on with."""
+    """One event as it arrived, maybe not for the first time; ``carrier`` is the trace context to go on with.
+
+    ``occurred_at`` is when the producer wrote it, where its header says so.
+    """
 
     event: Any
     topic: str
     carrier: Mapping[str, str]
+    occurred_at: datetime | None = None
 
 
 Handle = Callable[[list[Delivery]], Awaitable[None]]
@@ -41,9 +46,10 @@ class Consumer:
     """Feeds batches of events to ``handle``, which must be idempotent and commit before it returns.
 
     ``types`` maps the ``type`` header to the struct of the payload; other types are skipped. While the store or
-    anything else the handler needs is away (OSError, TimeoutError or one of ``transient``), the batch is tried
-    again for as long as the process lives. Any other failure makes the batch go one by one, and an event that
-    fails ``ATTEMPTS`` times is counted, logged and left behind: the sweeps are the guarantee, not the event.
+    anything else the handler needs is away (OSError, TimeoutError, ``database.is_away`` or one of ``transient``),
+    the batch is kept and tried again for as long as the process lives. Any other failure makes the batch go one
+    by one, and an event that fails ``ATTEMPTS`` times is counted, logged and left behind: the sweeps are the
+    guarantee, not the event.
     """
 
     def __init__(
@@ -65,16 +71,21 @@ class Consumer:
         self._pattern = pattern
         self._transient: tuple[type[Exception], ...] = (OSError, TimeoutError, *transient)
         self._consumer: AIOKafkaConsumer | None = None
+        self._held: list[Delivery] = []
 
     async def step(self) -> bool:
         """Poll once, handle, commit the offsets; always true: there may be more."""
         consumer = await self._ready()
         try:
-            batches = await consumer.getmany(timeout_ms=POLL_MILLIS, max_records=MAX_RECORDS)
-            records = [record for batch in batches.values() for record in batch]
-            if records:
-                await self._deliver([d for d in map(self._decode, records) if d is not None])
-                await consumer.commit()
+            if not self._held:
+                batches = await consumer.getmany(timeout_ms=POLL_MILLIS, max_records=MAX_RECORDS)
+                records = [record for batch in batches.values() for record in batch]
+                if not records:
+                    return True
+                self._held = [d for d in map(self._decode, records) if d is not None]
+            await self._deliver(self._held)
+            self._held = []
+            await consumer.commit()
         except KafkaError as error:
             # An outage or a rebalance: what was not committed is delivered again.
             telemetry.log().warning(
@@ -82,10 +93,17 @@ class Consumer:
             )
             await self.close()
             raise ConnectionError(type(error).__name__) from error
+        except Exception as error:
+            if not self._is_transient(error):
+                await self.close()
+            raise
         except BaseException:
             await self.close()
             raise
         return True
+
+    def _is_transient(self, error: Exception) -> bool:
+        return isinstance(error, self._transient) or database.is_away(error)
 
     async def _ready(self) -> AIOKafkaConsumer:
         if self._consumer is None:
@@ -111,12 +129,12 @@ class Consumer:
         return self._consumer
 
     def _decode(self, record: ConsumerRecord) -> Delivery | None:
-        headers = {name: value.decode(errors="replace") for name, value in record.headers}
+        headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
         struct = self._types.get(headers.get("type", ""))
         if struct is None:
             return None
         try:
-            event = msgspec.json.decode(record.value, type=struct)
+            event = msgspec.json.decode(record.value or b"", type=struct)
         except msgspec.MsgspecError as error:
             POISON.labels(self._group).inc()
             telemetry.log().error(
@@ -129,16 +147,21 @@ class Consumer:
         carrier = {
             name: headers[name] for name in ("traceparent", "tracestate") if name in headers
         }
-        return Delivery(event=event, topic=record.topic, carrier=carrier)
+        return Delivery(
+            event=event,
+            topic=record.topic,
+            carrier=carrier,
+            occurred_at=_moment(headers.get("occurredAt", "")),
+        )
 
     async def _deliver(self, deliveries: list[Delivery]) -> None:
         if not deliveries:
             return
         try:
             await self._attempt(deliveries)
-        except self._transient:
-            raise
         except Exception as error:
+            if self._is_transient(error):
+                raise
             telemetry.log().warning("batch_failed", group=self._group, error=repr(error)[:300])
             for delivery in deliveries:
                 await self._alone(delivery)
@@ -147,9 +170,9 @@ class Consumer:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 await self._attempt([delivery])
-            except self._transient:
-                raise
             except Exception as error:
+                if self._is_transient(error):
+                    raise
                 telemetry.log().error(
                     "event_failed",
                     group=self._group,
@@ -184,9 +207,18 @@ class Consumer:
 
     async def close(self) -> None:
         """Leave the group; the next step joins again."""
+        self._held = []
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await _stop(consumer)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 async def _stop(consumer: AIOKafkaConsumer) -> None:

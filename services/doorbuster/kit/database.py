@@ -26,6 +26,17 @@ _AWAY = web.ErrorShape(
 )
 _BUG = web.ErrorShape(status=500, code="INTERNAL", title="The shop made a mistake")
 
+# Server errors of MySQL and MariaDB that pass by themselves: too many connections, shutting down, broken
+# packets, lock wait and deadlock, quotas, read-only after a fail-over, killed, statement too long.
+_MYSQL_PASSING = frozenset(
+    int(number)
+    for number in (
+        "1020 1040 1047 1053 1129 1158 1159 1160 1161 1203 1205 1213 1226 1290 1836 1927 1969 3024"
+    ).split()
+)
+_MYSQL_CLIENT = range(2000, 3000)
+_POSTGRES_BUGS = ("22", "23", "42")  # SQLSTATE classes: data, constraints, syntax and rights
+
 # DBAPIError is what a driver's own connection errors become; its subclasses that speak of data are bugs.
 ERRORS: dict[type[Exception], web.ErrorShape] = {
     exc.DBAPIError: _AWAY,
@@ -35,6 +46,7 @@ ERRORS: dict[type[Exception], web.ErrorShape] = {
     exc.ProgrammingError: _BUG,
     exc.NotSupportedError: _BUG,
 }
+_BUGS = frozenset(kind for kind, shape in ERRORS.items() if shape is _BUG)
 
 
 def async_url(dsn: str) -> sa.URL:
@@ -118,6 +130,30 @@ def _connect_args(url: sa.URL, statement_seconds: float) -> dict[str, Any]:
         "init_command": "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,ANSI_QUOTES'"
         f", innodb_lock_wait_timeout = {int(statement_seconds)}",
     }
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell whether the store is away or busy, so that the same work may succeed later.
+
+    False for what the store will always refuse: bad data, a broken constraint, wrong SQL.
+    """
+    if isinstance(error, exc.TimeoutError | OSError | TimeoutError):
+        return True
+    if not isinstance(error, exc.DBAPIError) or _BUGS.intersection(type(error).__mro__):
+        return False
+    if error.connection_invalidated:
+        return True
+    cause: BaseException | None = error.orig
+    while cause is not None:
+        state = getattr(cause, "sqlstate", None)
+        if state is not None:
+            return not state.startswith(_POSTGRES_BUGS)
+        if isinstance(cause, ValueError | TypeError):  # the driver cannot encode a parameter
+            return False
+        if cause.args and isinstance(cause.args[0], int):
+            return cause.args[0] in _MYSQL_CLIENT or cause.args[0] in _MYSQL_PASSING
+        cause = cause.__cause__
+    return True
 
 
 async def ping(engine: AsyncEngine) -> None:
