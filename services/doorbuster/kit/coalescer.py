@@ -71,16 +71,16 @@ class Coalescer(Generic[Item, Answer]):
     async def _run(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._run_batch([item for item, _ in batch])
+            answered = list(zip(batch, answers, strict=True))
         except BaseException as error:
+            failure = error if isinstance(error, Exception) else ConnectionError("stopped")
             for _, future in batch:
                 if not future.done():
-                    future.set_exception(
-                        error if isinstance(error, Exception) else ConnectionError("stopped")
-                    )
+                    future.set_exception(failure)
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future), answer in answered:
             if future.done():
                 continue
             if isinstance(answer, Exception):
