@@ -1,0 +1,205 @@
+"""``make demo``: the stack, a thousand buyers, one real FlashSale, the verdict."""
+
+import asyncio
+import os
+import pathlib
+import signal
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from devstack.layout import PROJECT
+from devstack.stack import Stack, Step
+
+from . import crowd, enrol, manifest, plan, play, report, stores
+from .history import Recorder
+from .kubectl import Kubectl
+from .verdict import Verdict
+
+OPENS_IN_SECONDS = (
+    12.0  # to be applied, accepted, armed; and for every buyer to open his connection
+)
+OPENS_IN_SECONDS_A_BUYER = 0.004
+PATIENCE_HOLDS = 4.0  # how many holds in a row a buyer waits for
+PATIENCE_SECONDS = 30.0
+TICK_SECONDS = 0.5
+
+
+def folder() -> pathlib.Path:
+    """Return where the demo keeps its stack, its crowd's accounts, history and report."""
+    var = os.environ.get("DOORBUSTER_VAR")
+    return (pathlib.Path(var) if var else PROJECT / "var") / "demo"
+
+
+class Stage:
+    """What the audience sees: lines that stay, and bars that move on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._began = time.monotonic()
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=console,
+            disable=not console.is_terminal,
+            refresh_per_second=4,
+            transient=True,
+        )
+
+    def line(self, text: str, style: str = "") -> None:
+        """Print a line with the seconds since the beginning."""
+        seconds = time.monotonic() - self._began
+        self.console.print(f"[dim]{seconds:6.1f} s[/dim]  ", end="")
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+async def show(buyers: int, units: int, seed: int) -> int:
+    """Run the demo; returns the exit status: 0 when the promise held."""
+    console = Console()
+    stays = console.is_terminal and os.environ.get("DEMO_EXIT", "") in ("", "0")
+    stage = Stage(console)
+    plans = plan.draw_plans(buyers, seed)
+    end = _end_signal()
+    stack = Stack(folder() / "devstack", progress=lambda step: _told(stage, step))
+    work = asyncio.create_task(_perform(stage, stack, plans, units, seed))
+    ended = asyncio.create_task(end.wait())
+    try:
+        await asyncio.wait({work, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
+            return 130
+        verdict = work.result()
+        if stays:
+            _print_addresses(console, stack.env())
+            await end.wait()
+    finally:
+        ended.cancel()
+        stage.line("taking the shop down")
+        await asyncio.to_thread(stack.down)
+    return 0 if verdict.is_promise_held else 1
+
+
+async def _perform(
+    stage: Stage, stack: Stack, plans: Sequence[plan.Plan], units: int, seed: int
+) -> Verdict:
+    with stage.progress:
+        stage.line("starting the real servers, every service and the operator")
+        await asyncio.to_thread(stack.up)
+        environment = stack.env()
+        addresses = stores.Addresses.from_environment(environment)
+        url = environment["DOORBUSTER_PUBLIC_URL"]
+        entrances = await _enrol(stage, url, plans)
+        kubectl = Kubectl(environment=environment)
+        sale = await _announce(stage, kubectl, len(plans), units)
+        people = crowd.Crowd(
+            plans=plans,
+            entrances=entrances,
+            seed=seed,
+            patience_seconds=sale.hold_seconds * PATIENCE_HOLDS + PATIENCE_SECONDS,
+        )
+        game = play.Game(url=url, sale=sale.path, units=units)
+        async with kubectl.watching("fsale", sale.name, lambda line: stage.line(line, "cyan")):
+            history = folder() / "history.jsonl"
+            await _fight(stage, game, people, Recorder(history), addresses)
+            stage.line("everybody went home; waiting until the stores are at rest")
+            verdict = await play.judge(history, addresses, units)
+    path = folder() / "report.json"
+    path.write_bytes(verdict.to_json())
+    stage.console.print(report.verdict_panel(verdict))
+    stage.line(f"the report is {path}")
+    return verdict
+
+
+def _told(stage: Stage, step: Step) -> None:
+    """Show a step of the stack: what is ready or failed stays to be read."""
+    if step.phase == "ready":
+        stage.line(f"{step.part} is ready")
+    elif step.phase == "failed":
+        stage.line(f"{step.part} failed: {step.detail}", "red")
+
+
+async def _enrol(stage: Stage, url: str, plans: Sequence[plan.Plan]) -> dict[str, enrol.Entrance]:
+    """Bring the crowd in; the accounts of an earlier demo are used again."""
+    path = folder() / "accounts.json"
+    book = enrol.read_book(path)
+    task = stage.progress.add_task("buyers sign up and in", total=len(plans), note="")
+    began = time.monotonic()
+    try:
+        entrances = await enrol.enrol(
+            url, plans, book, lambda done: stage.progress.update(task, completed=done)
+        )
+    finally:
+        enrol.write_book(path, book)
+        stage.progress.remove_task(task)
+    seconds = time.monotonic() - began
+    stage.line(
+        f"{len(entrances):,} buyers are in, each with an address of his own ({seconds:.1f} s)"
+    )
+    return entrances
+
+
+async def _announce(stage: Stage, kubectl: Kubectl, buyers: int, units: int) -> manifest.Sale:
+    """Apply the sample with names that no earlier run used, to open soon."""
+    earlier = len(await asyncio.to_thread(kubectl.names, "fsale"))
+    sale = manifest.render(
+        opens_in=OPENS_IN_SECONDS + OPENS_IN_SECONDS_A_BUYER * buyers,
+        units=units,
+        suffix=f"-{earlier + 1}" if earlier else "",
+    )
+    (folder() / "sale.yaml").write_text(sale.text, encoding="utf-8")
+    stage.line(f"kubectl apply -f {folder() / 'sale.yaml'}")
+    for said in (await asyncio.to_thread(kubectl.apply, sale.text)).splitlines():
+        stage.line(said, "cyan")
+    stage.line(f"kubectl get fsale {sale.name} -w")
+    return sale
+
+
+async def _fight(
+    stage: Stage,
+    game: play.Game,
+    people: crowd.Crowd,
+    recorder: Recorder,
+    addresses: stores.Addresses,
+) -> None:
+    """Let the crowd fight and show how many went home and with what."""
+    task = stage.progress.add_task("buyers went home", total=len(people.plans), note="")
+
+    async def show_tally() -> None:
+        while True:
+            codes, endings = recorder.codes, recorder.endings
+            stage.progress.update(
+                task,
+                completed=endings.total(),
+                note=f"{codes['HELD']} held, {codes['WAITING']} times waiting, "
+                f"{endings['paid']} paid, {endings['left']} left, {endings['sold_out']} sold out",
+            )
+            await asyncio.sleep(TICK_SECONDS)
+
+    tally = asyncio.create_task(show_tally())
+    try:
+        await play.play(game, people, recorder, addresses)
+    finally:
+        tally.cancel()
+        recorder.close()
+        stage.progress.remove_task(task)
+
+
+def _print_addresses(console: Console, environment: dict[str, str]) -> None:
+    console.print(f"\nThe shop stays open: [bold]{environment['DOORBUSTER_PUBLIC_URL']}[/bold]")
+    console.print(f"  export KUBECONFIG={environment['KUBECONFIG']}", highlight=False)
+    console.print(f"  DOORBUSTER_VAR={folder()} .venv/bin/devstack ...", highlight=False)
+    console.print("Ctrl-C takes it down.")
+
+
+def _end_signal() -> asyncio.Event:
+    """Return an event that is set by Ctrl-C or SIGTERM."""
+    end = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, end.set)
+    return end
