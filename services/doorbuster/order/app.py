@@ -1,0 +1,60 @@
+"""The order service's composition root: what opens, what runs, what closes, and how errors look over HTTP."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from doorbuster.kit import auth, client, config, consumer, database, migrations, process, web
+
+from .clients import CheckoutClient, InventoryClient
+from .config import OrderConfig
+from .consumers import consumers
+from .domain import UnknownOrderError
+from .routes import OrderRoutes
+from .storage import MysqlOrderStore
+from .usecases import Orders
+
+NAME = "order"
+SWEEP_SECONDS = 2.0
+UNKNOWN_ORDER = web.ErrorShape(status=404, code="UNKNOWN_ORDER", title="There is no such order")
+ERRORS: dict[type[Exception], web.ErrorShape] = {
+    **database.ERRORS,
+    UnknownOrderError: UNKNOWN_ORDER,
+    web.NotFoundError: UNKNOWN_ORDER,
+}
+
+
+@asynccontextmanager
+async def build() -> AsyncIterator[process.Service]:
+    """Wire the service; it needs its database at the start, and neither Kafka nor its neighbours."""
+    settings = config.load(OrderConfig)
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(database.open_engine(settings.dsn))
+        await migrations.require_current(engine, "doorbuster.order")
+        session = await stack.enter_async_context(client.open_session())
+        signer = auth.ServiceSigner(NAME, settings.key_file)
+
+        def reach(callee: str, urls: tuple[str, ...]) -> client.ServiceClient:
+            return client.ServiceClient(callee=callee, urls=urls, session=session, signer=signer)
+
+        orders = Orders(
+            store=MysqlOrderStore(engine),
+            checkout=CheckoutClient(reach("checkout", settings.checkout_urls)),
+            inventory=InventoryClient(reach("inventory", settings.inventory_urls)),
+        )
+        for name, taker in consumers(settings.kafka_bootstrap, orders).items():
+            await stack.enter_async_context(consumer.consuming(taker, name))
+        await stack.enter_async_context(
+            process.repeating("sweep", orders.sweep, every_seconds=SWEEP_SECONDS)
+        )
+        authenticator = web.Authenticator(
+            auth.UserVerifier(client.jwks_fetcher(reach("user", settings.user_urls))),
+            auth.ServiceVerifier(NAME, settings.keys_dir),
+        )
+        yield process.Service(
+            name=NAME,
+            app=web.create_app(
+                routes=OrderRoutes(orders).table(), errors=ERRORS, authenticator=authenticator
+            ),
+            checks={"database": partial(database.ping, engine)},
+        )

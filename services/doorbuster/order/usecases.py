@@ -1,0 +1,96 @@
+"""What the order service does: take events in, answer buyers and payment, settle orders nobody spoke of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from doorbuster.contracts import api
+from doorbuster.kit import clock, consumer, telemetry
+
+from . import domain
+from .domain import Order, UnknownOrderError
+from .ports import Checkout, Inventory, OrderPage, OrderStore
+
+SWEEP_BATCH = 50
+LONGEST_QUESTION = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """The use cases over one store; ``announce`` is told the ids of orders that may have changed."""
+
+    store: OrderStore
+    checkout: Checkout
+    inventory: Inventory
+    now: clock.Clock = clock.utc_now
+    announce: Callable[[list[str]], None] = lambda _order_ids: None
+
+    async def take_in(self, deliveries: list[consumer.Delivery]) -> None:
+        """Join a batch of events into the orders."""
+        now = self.now()
+        views = [
+            view
+            for delivery in deliveries
+            if (view := domain.observe(delivery.event, delivery.occurred_at or now)) is not None
+        ]
+        await self._merge(views)
+
+    async def _merge(self, views: list[Order]) -> None:
+        joined = domain.merge_all(views)
+        if joined:
+            await self.store.merge(joined, self.now())
+            self.announce([order.order_id for order in joined])
+
+    async def find(self, order_id: str, user_id: str) -> Order:
+        """Return a buyer's order, asking checkout for what has not arrived yet.
+
+        Raises UnknownOrderError also for other people's orders; ConnectionError when only checkout could tell.
+        """
+        order = await self.store.find(order_id)
+        if order is None or order.details is None:
+            placed = await self.checkout.find_placed(order_id)
+            if placed is not None:
+                view = domain.placed(placed)
+                order = view if order is None else domain.merge(order, view)
+        if order is None or order.user_id != user_id:
+            raise UnknownOrderError("you have no such order")
+        return order
+
+    async def show(self, order_id: str, user_id: str) -> api.Order:
+        """Return a buyer's order with its lines; raises as ``find``."""
+        order = await self.find(order_id, user_id)
+        if order.details is None:
+            raise UnknownOrderError("you have no such order")
+        return domain.show_order(order, order.details)
+
+    async def show_status(self, order_id: str, user_id: str) -> api.OrderStatus:
+        """Return the status of a buyer's order; raises as ``find``."""
+        return domain.show_status(await self.find(order_id, user_id))
+
+    async def page(self, user_id: str, *, offset: int, limit: int) -> OrderPage:
+        """Return a page of a buyer's orders, newest first."""
+        return await self.store.page(user_id, offset=offset, limit=limit)
+
+    async def missing(self, order_ids: list[str]) -> list[str]:
+        """Return those paid orders, by payment's word, whose PaymentSucceeded has not arrived here."""
+        return await self.store.unconfirmed(order_ids)
+
+    async def sweep(self) -> bool:
+        """Ask inventory about unpaid orders past their pay-by; true when there may be more.
+
+        An order that cannot be settled now is asked about again later: its claim runs out by itself.
+        """
+        now = self.now()
+        due = await self.store.claim_due(now, limit=SWEEP_BATCH, again_at=now + domain.SWEEP_AGAIN)
+        settled: list[Order] = []
+        try:
+            for order in due:
+                reservation = await self.inventory.find_reservation(order.order_id)
+                if reservation is None:
+                    telemetry.log().warning("order_without_reservation", order_id=order.order_id)
+                    continue
+                verdict = domain.settle(order, reservation, now)
+                if verdict is not None:
+                    settled.append(verdict)
+        finally:
+            await self._merge(settled)
+        return len(due) == SWEEP_BATCH
