@@ -54,6 +54,14 @@ class User(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     created_at: datetime
 
 
+class UserChange(
+    msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True
+):
+    """``PATCH /v1/users/me``: what a user may change of himself."""
+
+    name: Text
+
+
 class LogIn(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
     """``POST /v1/sessions``."""
 
