@@ -1,0 +1,1 @@
+"""The user service: accounts, sessions and the keys that sign access tokens."""

@@ -1,0 +1,164 @@
+"""The rules of accounts, sessions and signing keys: facts in, facts out."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Literal
+
+Role = Literal["buyer", "merchant", "admin"]
+
+MAX_EMAIL_CHARACTERS = 254
+MAX_NAME_CHARACTERS = 200
+MAX_PASSWORD_CHARACTERS = 128
+MIN_PASSWORD_CHARACTERS = 8
+
+ACCESS_TOKEN_LIFE = timedelta(minutes=15)
+REFRESH_TOKEN_LIFE = timedelta(days=30)
+SESSION_LIFE = timedelta(days=90)
+MAX_SESSIONS_PER_USER = 20
+
+KEY_PUBLISHED_BEFORE_USE = timedelta(minutes=1)
+KEY_USE = timedelta(days=30)
+# A retired key stays in the JWKS until the last token it signed is dead everywhere: life, leeway, clocks.
+KEY_SHOWN_AFTER_USE = ACCESS_TOKEN_LIFE + timedelta(minutes=5)
+
+_FORBIDDEN_IN_TEXT = ("Cc", "Cs", "Zl", "Zp")
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class UnacceptableTextError(Exception):
+    """A name or an address holds characters that no mail header or page should show."""
+
+
+class EmailTakenError(Exception):
+    """There is an account with this e-mail address."""
+
+
+class UnknownUserError(Exception):
+    """There is no such account."""
+
+
+class WrongCredentialsError(Exception):
+    """E-mail and password name no account; which of the two is wrong is not told."""
+
+
+class RefreshRefusedError(Exception):
+    """The refresh token is unknown, expired, revoked or was used before."""
+
+
+class BusyError(Exception):
+    """More passwords wait to be hashed than is sensible."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A user as others see him; ``email`` as he wrote it."""
+
+    user_id: str
+    name: str
+    email: str
+    role: Role
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefreshToken:
+    """What is stored of a refresh token, with its session."""
+
+    session_id: str
+    used_at: datetime | None
+    expires_at: datetime
+    session_revoked_at: datetime | None
+    session_started_at: datetime
+
+
+class RefreshVerdict(Enum):
+    """What a refresh token is good for."""
+
+    ROTATE = "rotate"
+    REFUSE = "refuse"
+    REVOKE_FAMILY = "revoke_family"  # somebody holds a copy: who is the thief cannot be told
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigningKey:
+    """A key pair by the order of its making; the private part only as it is stored, encrypted."""
+
+    number: int
+    kid: str
+    public_pem: str
+    sealed_private: str
+    created_at: datetime
+
+
+def email_key(email: str) -> str:
+    """Return the form under which an address is unique: case and Unicode composition do not count.
+
+    Raises UnacceptableTextError. No ``casefold``: it would make one address of two different domains
+    (strasse, straße).
+    """
+    key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", email).lower())
+    if len(key) > MAX_EMAIL_CHARACTERS:
+        raise UnacceptableTextError("the e-mail address is too long")
+    _refuse_strange(key)
+    if any(character.isspace() for character in key):
+        raise UnacceptableTextError("an e-mail address has no spaces")
+    return key
+
+
+def clean_name(name: str) -> str:
+    """Return a display name without outer spaces; raises UnacceptableTextError."""
+    cleaned = unicodedata.normalize("NFC", name).strip()
+    if not 1 <= len(cleaned) <= MAX_NAME_CHARACTERS:
+        raise UnacceptableTextError(f"a name has 1 to {MAX_NAME_CHARACTERS} characters")
+    _refuse_strange(cleaned)
+    return cleaned
+
+
+def _refuse_strange(text: str) -> None:
+    for character in text:
+        if unicodedata.category(character) in _FORBIDDEN_IN_TEXT or character in _BIDI_CONTROLS:
+            raise UnacceptableTextError("control characters are not allowed in a name or address")
+
+
+def judge_refresh(token: RefreshToken | None, now: datetime) -> RefreshVerdict:
+    """Decide about a presented refresh token; None means that it is not known."""
+    if token is None or token.session_revoked_at is not None or token.expires_at <= now:
+        return RefreshVerdict.REFUSE
+    return RefreshVerdict.ROTATE if token.used_at is None else RefreshVerdict.REVOKE_FAMILY
+
+
+def refresh_expiry(now: datetime, session_started_at: datetime) -> datetime:
+    """Return until when a refresh token made now is good: idle life within the session's life."""
+    return min(now + REFRESH_TOKEN_LIFE, session_started_at + SESSION_LIFE)
+
+
+def next_key_number(keys: Sequence[SigningKey], now: datetime) -> int | None:
+    """Return the number of the key to be made now, None when the newest still serves."""
+    if not keys:
+        return 1
+    newest = max(keys, key=lambda key: key.number)
+    return newest.number + 1 if newest.created_at + KEY_USE <= now else None
+
+
+def signing_key(keys: Sequence[SigningKey], now: datetime) -> SigningKey:
+    """Return the newest key that was published long enough; the first one when none was."""
+    ordered = sorted(keys, key=lambda key: key.number)
+    ripe = [key for key in ordered if key.created_at + KEY_PUBLISHED_BEFORE_USE <= now]
+    return ripe[-1] if ripe else ordered[0]
+
+
+def published_keys(keys: Sequence[SigningKey], now: datetime) -> list[SigningKey]:
+    """Return the keys of the JWKS: all but those whose last token is dead, oldest first."""
+    ordered = sorted(keys, key=lambda key: key.number)
+    shown = []
+    for key, successor in zip(ordered, [*ordered[1:], None], strict=True):
+        if successor is None:
+            shown.append(key)
+            continue
+        last_used = successor.created_at + KEY_PUBLISHED_BEFORE_USE
+        if now < last_used + KEY_SHOWN_AFTER_USE:
+            shown.append(key)
+    return shown
