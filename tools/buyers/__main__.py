@@ -11,6 +11,8 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
+from devstack.errors import StackError
+
 from . import crowd, demo, enrol, facts, plan, play, report, shop, stores
 from .history import Recorder
 from .kubectl import KubectlError
@@ -23,6 +25,7 @@ ERRORS = (
     shop.NoAnswerError,
     stores.StoreError,
     KubectlError,
+    StackError,
     ValueError,
     OSError,
 )

@@ -24,7 +24,6 @@ REST_POLL_SECONDS = 0.5
 SAMPLE_SECONDS = 0.1
 SAMPLE_RETRY_SECONDS = 0.5
 OUTBOX_STORES = ("INVENTORY", "CHECKOUT", "PAYMENT")
-MAX_INTENTS = 100_000
 
 COUNTERS = """
 SELECT available_qty, reserved_qty, sold_qty, total_qty, safety_stock FROM inventory
@@ -48,10 +47,10 @@ FROM reservation r JOIN reservation_line l USING (order_id) WHERE l.product_id =
 SALE = "SELECT sale_uid, per_user_limit, strategy FROM sale_item WHERE product_id = $1"
 USER_QUANTITIES = "SELECT user_id, qty FROM user_sale_qty WHERE product_id = $1 AND qty > 0"
 PAYMENTS = """
-SELECT order_id, attempt, state, intent_id FROM payment
-WHERE user_id = ANY($1) AND created_at >= to_timestamp($2)
+SELECT order_id, user_id, attempt, state, intent_id FROM payment
+WHERE created_at >= to_timestamp($1)
 """
-ORDERS = "SELECT order_id, user_id, status FROM orders WHERE placed_at >= FROM_UNIXTIME(%s)"
+ORDERS = "SELECT order_id, user_id, state FROM orders WHERE placed_at >= FROM_UNIXTIME(%s)"
 OUTBOX = "SELECT count(*) FROM outbox"
 
 
@@ -195,12 +194,14 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
 async def _snapshot(addresses: Addresses, scope: Scope) -> facts.Snapshot:
     pending: dict[str, int] = {}
     async with _postgres(addresses.payment_dsn) as connection:
-        payments = await connection.fetch(PAYMENTS, list(scope.users), scope.since)
+        all_payments = await connection.fetch(PAYMENTS, scope.since)
         pending["payment"] = await connection.fetchval(OUTBOX)
     async with _postgres(addresses.checkout_dsn) as connection:
         pending["checkout"] = await connection.fetchval(OUTBOX)
     orders = await _orders(addresses.order_dsn, scope)
-    intents = await _intents(addresses.psp_admin_url)
+    payments = [row for row in all_payments if row["user_id"] in scope.users]
+    others = {row["order_id"] for row in all_payments} - {row["order_id"] for row in payments}
+    intents = await _intents(addresses.psp_admin_url, scope.since, others)
     async with _postgres(addresses.inventory_dsn) as connection:
         counters = await connection.fetchrow(COUNTERS, scope.product)
         sale = await connection.fetchrow(SALE, scope.product)
@@ -212,7 +213,6 @@ async def _snapshot(addresses: Addresses, scope: Scope) -> facts.Snapshot:
     permits = None
     if sale["strategy"] == "Escrow":
         permits = await _permits(addresses.redis_url, scope.product)
-    ours = {row["order_id"] for row in reservations} | {row["order_id"] for row in payments}
     return facts.Snapshot(
         counters=_counters(counters),
         per_user_limit=sale["per_user_limit"],
@@ -237,7 +237,7 @@ async def _snapshot(addresses: Addresses, scope: Scope) -> facts.Snapshot:
             for row in payments
         ],
         orders=orders,
-        intents=[intent for intent in intents if intent.order is None or intent.order in ours],
+        intents=intents,
         permits=permits,
         pending=pending,
     )
@@ -288,7 +288,8 @@ async def _orders(dsn: str, scope: Scope) -> list[facts.OrderRow]:
     ]
 
 
-async def _intents(admin_url: str) -> list[facts.Intent]:
+async def _intents(admin_url: str, since: float, others: set[str]) -> list[facts.Intent]:
+    """Return the intents made since then, but for orders of other people: an intent of no known order stays."""
     timeout = aiohttp.ClientTimeout(total=QUERY_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         async with session.get(f"{admin_url}/intents") as response:
@@ -297,12 +298,13 @@ async def _intents(admin_url: str) -> list[facts.Intent]:
     return [
         facts.Intent(
             intent=entry["id"],
-            order=entry["metadata"].get("order_id"),
+            order=entry["orderId"],
             status=entry["status"],
-            captured_minor=entry["amount_received"],
-            refunded_minor=entry["amount_refunded"],
+            captured_minor=entry["amountCaptured"],
+            refunded_minor=entry["amountRefunded"],
         )
-        for entry in listing["data"][:MAX_INTENTS]
+        for entry in listing["intents"]
+        if entry["created"] >= since and entry["orderId"] not in others
     ]
 
 
