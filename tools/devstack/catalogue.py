@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 
@@ -60,6 +61,15 @@ def closure(names: Iterable[str], parts: Mapping[str, Part]) -> tuple[str, ...]:
     for name in names:
         visit(name)
     return tuple(ordered)
+
+
+def expand(names: Iterable[str], parts: Mapping[str, Part]) -> tuple[str, ...]:
+    """Names as people give them: ``checkout`` means ``checkout-0`` and ``checkout-1``."""
+    found: list[str] = []
+    for name in names:
+        copies = [part for part in parts if re.fullmatch(rf"{re.escape(name)}-\d+", part)]
+        found += copies if name not in parts and copies else [name]
+    return tuple(found)
 
 
 def dependents(names: Iterable[str], parts: Mapping[str, Part]) -> dict[str, tuple[str, ...]]:

@@ -47,16 +47,16 @@ Say = Callable[[str], None]
 
 
 class Part(ABC):
-    """One process of the stack. A subclass says how to obtain, start, await and stop it.
+    """One process (or task) of the stack. A subclass says how to obtain, start, await and stop it.
 
     ``ready`` answers None when the part serves, else what it still waits for; it is asked again
     and again until ``ready_within_seconds`` are over. Everything has to be safe to repeat.
     """
 
     name: str
+    is_process: bool = True
     requires: tuple[str, ...] = ()
     port_keys: tuple[str, ...] = ()
-    preferred_ports: Mapping[str, int] = {}
     ready_within_seconds: float = 60.0
     stop_signal: int = signal.SIGTERM
     stop_within_seconds: float = 15.0

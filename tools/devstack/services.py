@@ -1,7 +1,342 @@
-"""The Doorbuster processes: their copies, ports, environment, migrations and readiness."""
+"""The Doorbuster processes: their copies, ports, environment, migrations and readiness.
 
-from .part import Part
+Each process gets the addresses of all, but only its own key, its own database and the secrets
+that are its business.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from . import probe
+from .errors import StackError
+from .part import LOOPBACK, Part, Site
+from .process import Launch
+from .servers.apiserver import OPERATOR_ACCOUNT, operator_config
+
+ADMIN_EMAIL = "admin@doorbuster.example"
+MAIL_FROM = "shop@doorbuster.example"
+COMMAND_SECONDS = 90.0
+POSTGRES, MYSQL = "postgres", "mariadb"
+
+
+@dataclass(frozen=True)
+class Service:
+    """What sets one service apart: its store, its servers, its copies, what else it is told.
+
+    ``extras`` are variables that no other process gets.
+    """
+
+    name: str
+    requires: tuple[str, ...]
+    store: str | None = None
+    copies: int = 1
+    extras: tuple[str, ...] = ()
+
+    @property
+    def process_names(self) -> tuple[str, ...]:
+        if self.copies == 1:
+            return (self.name,)
+        return tuple(f"{self.name}-{number}" for number in range(self.copies))
+
+
+SERVICES = (
+    Service("user", ("mariadb",), MYSQL, extras=("DOORBUSTER_SIGNING_KEY_SECRET",)),
+    Service("inventory", ("postgres", "redis", "kafka"), POSTGRES),
+    Service("checkout", ("postgres", "redis", "kafka"), POSTGRES, copies=2),
+    Service(
+        "payment",
+        ("postgres", "kafka", "psp"),
+        POSTGRES,
+        extras=("DOORBUSTER_PSP_KEY", "DOORBUSTER_PSP_WEBHOOK_SECRET"),
+    ),
+    Service("order", ("mariadb", "kafka"), MYSQL),
+    Service(
+        "notification",
+        ("postgres", "kafka", "smtp"),
+        POSTGRES,
+        extras=("DOORBUSTER_SMTP_URL", "DOORBUSTER_MAIL_FROM"),
+    ),
+    Service("gateway", ("redis",), copies=2, extras=("DOORBUSTER_TRUSTED_PROXIES",)),
+)
 
 
 def service_parts() -> tuple[Part, ...]:
-    return ()
+    """Tasks and processes of the platform, in the order in which ``status`` shows them."""
+    tasks = [SchemaTask(service) for service in SERVICES if service.store is not None]
+    processes = [
+        ServiceProcess(service, name) for service in SERVICES for name in service.process_names
+    ]
+    return (TopicsTask(), *tasks, PspProcess(), *processes, OperatorProcess())
+
+
+class Task(Part):
+    """A step without a process of its own: a command that is run to its end, safe to repeat."""
+
+    is_process = False
+
+    @override
+    def launch(self, site: Site) -> Launch:
+        raise AssertionError(f"{self.name} has no process")
+
+    @override
+    def ready(self, site: Site) -> str | None:
+        return None
+
+
+class TopicsTask(Task):
+    """Makes the topics that are there before any sale."""
+
+    name = "topics"
+    requires = ("kafka",)
+
+    @override
+    def settle(self, site: Site) -> None:
+        run_doorbuster(site, ("topics",), shared_environment(site))
+
+
+class SchemaTask(Task):
+    """Brings one service's schema up to date."""
+
+    def __init__(self, service: Service) -> None:
+        assert service.store is not None
+        self._service = service
+        self.name = f"{service.name}-schema"
+        self.requires = (service.store,)
+
+    @override
+    def settle(self, site: Site) -> None:
+        environment = service_environment(site, self._service)
+        run_doorbuster(site, ("migrate", self._service.name), environment)
+
+
+class ServiceProcess(Part):
+    """One copy of one service."""
+
+    ready_within_seconds = 60.0
+    stop_within_seconds = 12.0
+
+    def __init__(self, service: Service, name: str) -> None:
+        self.name = name
+        self._service = service
+        schema = (f"{service.name}-schema",) if service.store is not None else ()
+        topics = ("topics",) if "kafka" in service.requires else ()
+        self.requires = (*service.requires, *schema, *topics)
+        self.port_keys = (name, f"{name}.admin")
+
+    @override
+    def launch(self, site: Site) -> Launch:
+        environment = {
+            **service_environment(site, self._service),
+            "DOORBUSTER_HOST": LOOPBACK,
+            "DOORBUSTER_PORT": str(site.port(self.name)),
+            "DOORBUSTER_ADMIN_PORT": str(site.port(f"{self.name}.admin")),
+        }
+        return Launch(doorbuster_command(self._service.name), environment)
+
+    @override
+    def ready(self, site: Site) -> str | None:
+        return readyz(site, self.name)
+
+    @override
+    def settle(self, site: Site) -> None:
+        if self._service.name == "user":
+            _make_first_admin(site, self._service)
+
+    @override
+    def exports(self, site: Site) -> dict[str, str]:
+        values = urls_of(site, self._service)
+        if self._service.name == "user":
+            values |= {
+                "DOORBUSTER_ADMIN_EMAIL": ADMIN_EMAIL,
+                "DOORBUSTER_ADMIN_PASSWORD": site.secret("first-admin"),
+            }
+        return values
+
+
+class PspProcess(Part):
+    """The sandbox of the payment provider."""
+
+    name = "psp"
+    port_keys = ("psp", "psp.admin")
+    ready_within_seconds = 60.0
+
+    @override
+    def launch(self, site: Site) -> Launch:
+        environment = {
+            **shared_environment(site),
+            **_secrets(site, ("DOORBUSTER_PSP_KEY", "DOORBUSTER_PSP_WEBHOOK_SECRET")),
+            "DOORBUSTER_HOST": LOOPBACK,
+            "DOORBUSTER_PORT": str(site.port("psp")),
+            "DOORBUSTER_ADMIN_PORT": str(site.port("psp.admin")),
+            "DOORBUSTER_PSP_DATA_DIR": str(site.layout.data(self.name, None)),
+        }
+        return Launch(doorbuster_command("psp"), environment)
+
+    @override
+    def ready(self, site: Site) -> str | None:
+        return readyz(site, self.name)
+
+    @override
+    def exports(self, site: Site) -> dict[str, str]:
+        url = f"http://127.0.0.1:{site.port('psp')}"
+        names = ("DOORBUSTER_PSP_KEY", "DOORBUSTER_PSP_WEBHOOK_SECRET")
+        return {
+            "DOORBUSTER_PSP_URL": url,
+            "DOORBUSTER_PSP_ADMIN_URL": f"{url}/admin",
+            **_secrets(site, names),
+        }
+
+
+class OperatorProcess(Part):
+    """The operator, with the rights of its own service account."""
+
+    name = "operator"
+    requires = ("apiserver", "kafka")
+    port_keys = ("operator.admin",)
+    ready_within_seconds = 60.0
+    stop_within_seconds = 12.0
+
+    @override
+    def launch(self, site: Site) -> Launch:
+        environment = {
+            **shared_environment(site),
+            **_own_key(site, "operator"),
+            "KUBECONFIG": str(operator_config(site)),
+            "DOORBUSTER_ADMIN_PORT": str(site.port("operator.admin")),
+            "DOORBUSTER_OPERATOR_NAMESPACE": "default",
+            "DOORBUSTER_OPERATOR_IDENTITY": f"{OPERATOR_ACCOUNT}-devstack",
+        }
+        return Launch((sys.executable, "-P", "-m", "doorbuster_operator"), environment)
+
+    @override
+    def ready(self, site: Site) -> str | None:
+        return readyz(site, self.name)
+
+    @override
+    def exports(self, site: Site) -> dict[str, str]:
+        admin = f"http://127.0.0.1:{site.port('operator.admin')}"
+        return {"DOORBUSTER_OPERATOR_ADMIN_URLS": admin}
+
+
+# --- what they are told ---------------------------------------------------------------------------
+
+
+def urls_of(site: Site, service: Service) -> dict[str, str]:
+    """The API and probe addresses of all copies of a service."""
+    prefix = f"DOORBUSTER_{service.name.upper()}"
+    names = service.process_names
+    return {
+        f"{prefix}_URLS": _comma(f"http://127.0.0.1:{site.port(name)}" for name in names),
+        f"{prefix}_ADMIN_URLS": _comma(
+            f"http://127.0.0.1:{site.port(f'{name}.admin')}" for name in names
+        ),
+    }
+
+
+def shared_environment(site: Site) -> dict[str, str]:
+    """What every process of the platform may know: addresses, no database, no secret but Redis'."""
+    values = dict(site.environment)
+    for service in SERVICES:
+        values |= urls_of(site, service)
+    return values | {
+        "DOORBUSTER_LOG_LEVEL": "INFO",
+        "DOORBUSTER_REDIS_URL": (
+            f"redis://:{site.secret('redis')}@127.0.0.1:{site.port('redis')}/0"
+        ),
+        "DOORBUSTER_KAFKA_BOOTSTRAP": f"127.0.0.1:{site.port('kafka')}",
+        "DOORBUSTER_PSP_URL": f"http://127.0.0.1:{site.port('psp')}",
+        "DOORBUSTER_PUBLIC_URL": f"http://127.0.0.1:{site.port('nginx')}",
+        "DOORBUSTER_SERVICE_KEYS_DIR": str(site.layout.keys / "public"),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+    }
+
+
+def service_environment(site: Site, service: Service) -> dict[str, str]:
+    """What one service's processes and migrations are told."""
+    values = shared_environment(site) | _own_key(site, service.name)
+    if service.store is not None:
+        values[f"DOORBUSTER_{service.name.upper()}_DSN"] = _dsn(site, service)
+    return values | _secrets(site, service.extras)
+
+
+def _dsn(site: Site, service: Service) -> str:
+    scheme = "postgresql" if service.store == POSTGRES else "mysql"
+    password = site.secret(f"{service.name}-database")
+    port = site.port(str(service.store))
+    return f"{scheme}://{service.name}:{password}@127.0.0.1:{port}/{service.name}"
+
+
+def _own_key(site: Site, name: str) -> dict[str, str]:
+    return {"DOORBUSTER_SERVICE_KEY_FILE": str(site.layout.keys / f"{name}.pem")}
+
+
+def _secrets(site: Site, names: Iterable[str]) -> dict[str, str]:
+    known = {
+        "DOORBUSTER_PSP_KEY": f"sk_test_{site.secret('psp-key')}",
+        "DOORBUSTER_PSP_WEBHOOK_SECRET": f"whsec_{site.secret('psp-webhook')}",
+        "DOORBUSTER_SIGNING_KEY_SECRET": site.secret("signing-keys"),
+        "DOORBUSTER_SMTP_URL": f"smtp://127.0.0.1:{site.port('smtp')}",
+        "DOORBUSTER_MAIL_FROM": MAIL_FROM,
+        "DOORBUSTER_TRUSTED_PROXIES": "127.0.0.0/8",
+    }
+    return {name: known[name] for name in names}
+
+
+def _comma(values: Iterable[str]) -> str:
+    return ",".join(values)
+
+
+# --- commands and probes --------------------------------------------------------------------------
+
+
+def doorbuster_command(*arguments: str) -> tuple[str, ...]:
+    """The services' own command line, from the same Python environment as this."""
+    return (sys.executable, "-P", "-m", "doorbuster", *arguments)
+
+
+def run_doorbuster(
+    site: Site, arguments: tuple[str, ...], environment: dict[str, str], *, stdin: str = ""
+) -> None:
+    """Run one command of the services to its end.
+
+    Raises:
+        StackError: it failed or took too long; with its own last lines.
+    """
+    words = "doorbuster " + " ".join(arguments[:2])
+    try:
+        done = subprocess.run(
+            doorbuster_command(*arguments),
+            input=stdin,
+            env=environment,
+            cwd=site.layout.root,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StackError(f"`{words}` took longer than {COMMAND_SECONDS:.0f} s") from error
+    if done.returncode != 0:
+        lines = (done.stdout + done.stderr).strip().splitlines()[-20:]
+        raise StackError(f"`{words}` failed", log_tail="\n".join(lines))
+
+
+def _make_first_admin(site: Site, service: Service) -> None:
+    arguments = (
+        *("user", "grant", "--create", "--password-stdin"),
+        *("--email", ADMIN_EMAIL, "--role", "admin"),
+    )
+    environment = service_environment(site, service)
+    run_doorbuster(site, arguments, environment, stdin=site.secret("first-admin") + "\n")
+
+
+def readyz(site: Site, name: str) -> str | None:
+    """None when the process says that it and all it needs are ready."""
+    url = f"http://127.0.0.1:{site.port(f'{name}.admin')}/readyz"
+    status, body = probe.http_status(url)
+    return None if status == 200 else f"{status or ''} {body.strip()[:200]}".strip()

@@ -90,7 +90,8 @@ class Stack:
             StackError: something is missing, failed or took too long. What runs by then stays
                 up for a look; ``down`` ends it.
         """
-        wanted = catalogue.closure(self._parts if only is None else only, self._parts)
+        names = self._parts if only is None else catalogue.expand(only, self._parts)
+        wanted = catalogue.closure(names, self._parts)
         self._refuse_missing(wanted)
         with self._locked():
             self._remember(wanted, bind)
@@ -121,23 +122,18 @@ class Stack:
             for key in part.port_keys:
                 if key in known and not running and not ports.is_free(known[key]):
                     del known[key]  # somebody else took it while the stack was down
-        preferred = {
-            key: self._public_port if key == "nginx" else wish
-            for part in self._parts.values()
-            for key, wish in part.preferred_ports.items()
-        }
         every_key = [key for part in self._parts.values() for key in part.port_keys]
         self._state.update(
             stackId=self._state.stack_id or secrets.token_hex(8),
             bind=bind or self._state.bind or LOOPBACK,
-            ports=ports.choose(every_key, known=known, preferred=preferred),
+            ports=ports.choose(every_key, known=known, preferred={"nginx": self._public_port}),
             parts=sorted({*self._state.parts, *wanted}),
         )
 
     def _bring_up(self, name: str, abort: threading.Event) -> None:
         part = self._parts[name]
         try:
-            if self._identity(name) is None:
+            if part.is_process and self._identity(name) is None:
                 self._step(name, "prepares")
                 part.prepare(self.site)
                 if abort.is_set():
@@ -186,7 +182,8 @@ class Stack:
     def status(self) -> list[PartStatus]:
         """The parts that were brought up, as they are now."""
         self._state.reload()
-        return [self._status_of(name) for name in self._parts if name in self._state.parts]
+        shown = [name for name, part in self._parts.items() if part.is_process]
+        return [self._status_of(name) for name in shown if name in self._state.parts]
 
     def _status_of(self, name: str) -> PartStatus:
         part = self._parts[name]

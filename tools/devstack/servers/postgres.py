@@ -29,6 +29,15 @@ SETTINGS = {
     "log_timezone": "UTC",
     "password_encryption": "scram-sha-256",
 }
+# For psql: :'x' is a literal, :"x" a name; neither statement has an IF NOT EXISTS of its own.
+OWN_DATABASE = """
+SELECT format('CREATE ROLE %I LOGIN', :'name')
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \\gexec
+ALTER ROLE :"name" PASSWORD :'password';
+SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'name')
+ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \\gexec
+REVOKE CONNECT, TEMPORARY ON DATABASE :"name" FROM PUBLIC;
+"""
 
 
 def find_binaries() -> Path | None:
@@ -103,17 +112,11 @@ class PostgresServer(Part):
     @override
     def settle(self, site: Site) -> None:
         """Make the roles and databases; safe to repeat."""
-        script = []
-        for service in SERVICES:
-            password = site.secret(f"{service}-database")
-            script.append(  # the names are constants of this file, the password is hexadecimal
-                f"SELECT 'CREATE ROLE {service} LOGIN' WHERE NOT EXISTS "
-                f"(SELECT FROM pg_roles WHERE rolname = '{service}') \\gexec\n"
-                f"ALTER ROLE {service} PASSWORD '{password}';\n"
-                f"SELECT 'CREATE DATABASE {service} OWNER {service}' WHERE NOT EXISTS "
-                f"(SELECT FROM pg_database WHERE datname = '{service}') \\gexec\n"
-                f"REVOKE CONNECT, TEMPORARY ON DATABASE {service} FROM PUBLIC;\n"
-            )
+        script = [
+            f"\\set name '{service}'\n"
+            f"\\set password '{site.secret(f'{service}-database')}'\n{OWN_DATABASE}"
+            for service in SERVICES
+        ]
         self._query(site, "".join(script), within_seconds=60)
 
     @override

@@ -1,0 +1,122 @@
+"""nginx: ingress and CDN in one, the single public port in front of both gateways.
+
+It appends the peer to X-Forwarded-For. The gateways trust loopback, so whoever connects *from this
+machine* may name any client address, which the crowd does; a peer from elsewhere may not, since its
+own address is then the last one that is not trusted. Local only, not a setting for production.
+"""
+
+import os
+import shutil
+
+from typing_extensions import override
+
+from devstack import probe
+from devstack.part import LOOPBACK, Part, Site
+from devstack.process import Launch
+from devstack.state import write_atomically
+
+GATEWAYS = ("gateway-0", "gateway-1")
+CONFIGURATION = """\
+daemon off;
+worker_processes 1;
+{user}
+pid {run}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off;
+  server_tokens off;
+  default_type application/octet-stream;
+  client_body_temp_path {data}/body;
+  proxy_temp_path {data}/proxy;
+  fastcgi_temp_path {data}/fastcgi;
+  uwsgi_temp_path {data}/uwsgi;
+  scgi_temp_path {data}/scgi;
+  client_max_body_size 2m;
+  keepalive_timeout 75s;
+  keepalive_requests 100000;
+
+  upstream gateways {{
+{upstreams}
+    keepalive 64;
+    keepalive_timeout 30s;
+  }}
+
+  server {{
+{listens}
+    location = /-/ingress {{ return 204; }}
+    location ~ ^/(internal|control)(/|$) {{ return 404; }}
+    location / {{
+      proxy_pass http://gateways;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_connect_timeout 1s;
+      proxy_send_timeout 30s;
+      proxy_read_timeout 60s;
+      # A POST that has been sent is never sent again: non_idempotent is not in the list.
+      proxy_next_upstream error timeout;
+      proxy_next_upstream_tries 2;
+      proxy_next_upstream_timeout 3s;
+    }}
+    location ~ ^/v1/orders/[^/]+/events$ {{
+      proxy_pass http://gateways;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_buffering off;
+      proxy_read_timeout 1h;
+    }}
+  }}
+}}
+"""
+
+
+class NginxServer(Part):
+    name = "nginx"
+    port_keys = ("nginx",)
+    ready_within_seconds = 20.0
+
+    @override
+    def packages(self) -> tuple[str, ...]:
+        return () if _find() else ("nginx-light|nginx",)
+
+    @override
+    def prepare(self, site: Site) -> None:
+        port = site.port("nginx")
+        listens = [f"    listen {address}:{port} backlog=4096;" for address in site.addresses]
+        upstreams = [
+            f"    server 127.0.0.1:{site.port(name)} max_fails=1 fail_timeout=1s;"
+            for name in GATEWAYS
+        ]
+        text = CONFIGURATION.format(
+            user="user root;" if os.getuid() == 0 else "",
+            run=site.layout.run,
+            data=site.layout.data(self.name, None),
+            listens="\n".join(listens),
+            upstreams="\n".join(upstreams),
+        )
+        write_atomically(site.layout.etc / "nginx.conf", text)
+
+    @override
+    def launch(self, site: Site) -> Launch:
+        argv = (str(_find()), "-e", "stderr", "-c", str(site.layout.etc / "nginx.conf"))
+        return Launch(argv, site.environment)
+
+    @override
+    def ready(self, site: Site) -> str | None:
+        status, body = probe.http_status(f"http://127.0.0.1:{site.port('nginx')}/-/ingress")
+        return None if status == 204 else f"{status} {body[:120]}"
+
+    @override
+    def exports(self, site: Site) -> dict[str, str]:
+        host = LOOPBACK if site.bind in (LOOPBACK, "0.0.0.0") else site.bind
+        return {"DOORBUSTER_PUBLIC_URL": f"http://{host}:{site.port('nginx')}"}
+
+
+def _find() -> str | None:
+    return shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
