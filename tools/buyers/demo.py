@@ -22,8 +22,6 @@ OPENS_IN_SECONDS = (
     12.0  # to be applied, accepted, armed; and for every buyer to open his connection
 )
 OPENS_IN_SECONDS_A_BUYER = 0.004
-PATIENCE_HOLDS = 4.0  # how many holds in a row a buyer waits for
-PATIENCE_SECONDS = 30.0
 TICK_SECONDS = 0.5
 
 
@@ -101,7 +99,7 @@ async def _perform(
             plans=plans,
             entrances=entrances,
             seed=seed,
-            patience_seconds=sale.hold_seconds * PATIENCE_HOLDS + PATIENCE_SECONDS,
+            patience_seconds=play.patience_seconds(sale),
         )
         game = play.Game(url=url, sale=sale.path, units=units)
         async with kubectl.watching("fsale", sale.name, lambda line: stage.line(line, "cyan")):

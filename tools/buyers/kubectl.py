@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -36,7 +37,7 @@ class Kubectl:
     ) -> AsyncIterator[None]:
         """Run ``kubectl get KIND NAME -w`` and tell its lines while the block runs."""
         process = await asyncio.create_subprocess_exec(
-            "kubectl",
+            self._program(),
             "get",
             kind,
             name,
@@ -58,7 +59,7 @@ class Kubectl:
     def _run(self, arguments: list[str], text: str = "") -> str:
         try:
             done = subprocess.run(
-                ["kubectl", *arguments],
+                [self._program(), *arguments],
                 env=self._environment(),
                 input=text,
                 capture_output=True,
@@ -71,6 +72,12 @@ class Kubectl:
         if done.returncode != 0:
             raise KubectlError(done.stderr.strip() or f"kubectl ended with {done.returncode}")
         return done.stdout
+
+    def _program(self) -> str:
+        found = shutil.which("kubectl", path=self._environment().get("PATH"))
+        if found is None:
+            raise KubectlError("kubectl is missing (see `devstack env`)")
+        return found
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **self.environment}

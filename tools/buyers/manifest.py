@@ -15,10 +15,11 @@ OPEN_SECONDS = 600.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sale:
-    """A rendered sale: its names and the YAML for ``kubectl apply``."""
+    """A rendered sale: its names, its opening (Unix seconds) and the YAML for ``kubectl apply``."""
 
     name: str
     pool: str
+    opens_at: float
     hold_seconds: int
     text: str
 
@@ -39,7 +40,7 @@ def render(
         document["metadata"]["name"] += suffix
     pool["spec"]["sku"] += suffix
     pool["spec"]["capacity"] = units
-    opening = time.time() + opens_in
+    opening = round(time.time() + opens_in)
     sale["spec"]["openTime"] = _rfc3339(opening)
     sale["spec"]["closeTime"] = _rfc3339(opening + OPEN_SECONDS)
     for item in sale["spec"]["items"]:
@@ -50,11 +51,12 @@ def render(
     return Sale(
         name=sale["metadata"]["name"],
         pool=pool["metadata"]["name"],
+        opens_at=opening,
         hold_seconds=sale["spec"]["reservationTimeoutSeconds"],
         text=yaml.safe_dump_all(documents, sort_keys=False),
     )
 
 
 def _rfc3339(unix: float) -> str:
-    moment = datetime.datetime.fromtimestamp(round(unix), datetime.UTC)
+    moment = datetime.datetime.fromtimestamp(unix, datetime.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

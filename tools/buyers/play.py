@@ -3,13 +3,15 @@
 import asyncio
 import dataclasses
 import pathlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from . import checker, crowd, facts, stores
+from . import checker, crowd, enrol, facts, kubectl, manifest, plan, stores
 from .history import Recorder, read_history
 from .verdict import Verdict
 
+PATIENCE_HOLDS = 4.0
+PATIENCE_SECONDS = 30.0
 REST_SECONDS = 90.0  # after the last buyer: the longest hold, two sweeps and a slow relay
 
 
@@ -20,6 +22,15 @@ class Game:
     url: str
     sale: str
     units: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cast:
+    """The buyers who are in, their plans and the seed these were drawn from."""
+
+    plans: Sequence[plan.Plan]
+    entrances: Mapping[str, enrol.Entrance]
+    seed: int
 
 
 async def play(
@@ -41,6 +52,37 @@ async def judge(
     scope = stores.Scope.of(facts.index(read_history(history)))
     picture = await stores.at_rest(addresses, scope, REST_SECONDS)
     return checker.check(read_history(history), picture, units)
+
+
+def patience_seconds(sale: manifest.Sale) -> float:
+    """Return how long a buyer waits after the opening: some holds in a row and a little more."""
+    return sale.hold_seconds * PATIENCE_HOLDS + PATIENCE_SECONDS
+
+
+async def hold_sale(
+    environment: Mapping[str, str],
+    sale: manifest.Sale,
+    cast: Cast,
+    history: pathlib.Path,
+    *,
+    units: int,
+) -> Verdict:
+    """Apply a rendered sale, let the cast fight over it, and judge. ``environment`` is the stack's."""
+    addresses = stores.Addresses.from_environment(environment)
+    await asyncio.to_thread(kubectl.Kubectl(environment=environment).apply, sale.text)
+    people = crowd.Crowd(
+        plans=cast.plans,
+        entrances=cast.entrances,
+        seed=cast.seed,
+        patience_seconds=patience_seconds(sale),
+    )
+    game = Game(url=environment["DOORBUSTER_PUBLIC_URL"], sale=sale.path, units=units)
+    recorder = Recorder(history)
+    try:
+        await play(game, people, recorder, addresses)
+    finally:
+        recorder.close()
+    return await judge(history, addresses, units)
 
 
 @asynccontextmanager
