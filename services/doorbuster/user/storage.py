@@ -65,7 +65,7 @@ KEYS = sa.Table(
 _ACCOUNT = (USERS.c.user_id, USERS.c.name, USERS.c.email, USERS.c.role, USERS.c.created_at)
 
 
-def _account(row: sa.Row[Any]) -> Account:
+def _account(row: Any) -> Account:
     return Account(
         user_id=row.user_id,
         name=row.name,
