@@ -1,5 +1,6 @@
 """Who is calling: EdDSA tokens of users (checked against a JWKS) and of services (checked against mounted keys)."""
 
+import asyncio
 import base64
 import json
 import time
@@ -94,7 +95,13 @@ class UserVerifier:
         self._fetch = fetch
         self._keys: dict[str, Any] = {}
         self._fetched_at = 0.0
+        self._fetching = asyncio.Lock()
         self._cache = _TokenCache()
+
+    async def ready(self) -> None:
+        """Fetch the keys unless some are known; raises what ``fetch`` raised."""
+        if not self._keys:
+            await self._refresh("")
 
     async def verify(self, token: str) -> UserClaims:
         """Return the claims; raises UnauthenticatedError."""
@@ -106,7 +113,7 @@ class UserVerifier:
         except jwt.InvalidTokenError as error:
             raise UnauthenticatedError("the access token is malformed") from error
         if kid not in self._keys:
-            await self._refresh()
+            await self._refresh(kid)
         if kid not in self._keys:
             raise UnauthenticatedError("the access token is signed with an unknown key")
         payload = _decode(token, self._keys[kid], USER_AUDIENCE, ("exp", "sub", "role", "sid"))
@@ -116,16 +123,25 @@ class UserVerifier:
         self._cache.put(token, payload["exp"], claims)
         return claims
 
-    async def _refresh(self) -> None:
-        if self._keys and time.monotonic() - self._fetched_at < _RELOAD_SECONDS:
-            return
-        self._fetched_at = time.monotonic()
-        document = await self._fetch()
-        self._keys = {
-            entry["kid"]: jwt.PyJWK(entry).key
-            for entry in document.get("keys", [])
-            if entry.get("crv") == "Ed25519" and entry.get("kid")
-        }
+    async def _refresh(self, wanted_kid: str) -> None:
+        """Fetch the keys, one request for all who wait; an outage counts only while no key is known."""
+        async with self._fetching:
+            if wanted_kid in self._keys:
+                return
+            if self._keys and time.monotonic() - self._fetched_at < _RELOAD_SECONDS:
+                return
+            self._fetched_at = time.monotonic()
+            try:
+                document = await self._fetch()
+            except (OSError, TimeoutError):
+                if not self._keys:
+                    raise
+                return
+            self._keys = {
+                entry["kid"]: jwt.PyJWK(entry).key
+                for entry in document.get("keys", [])
+                if entry.get("crv") == "Ed25519" and entry.get("kid")
+            }
 
 
 def _decode(token: str, key: Any, audience: str, required: tuple[str, ...]) -> dict[str, Any]:

@@ -30,6 +30,9 @@ SECONDS = Histogram(
 )
 USER: web.RequestKey[auth.UserClaims] = web.RequestKey("user", auth.UserClaims)
 CALLER: web.RequestKey[str] = web.RequestKey("caller", str)
+# Set by a handler that serves many routes (a gateway): the name for metrics, one of a bounded set.
+ROUTE: web.RequestKey[str] = web.RequestKey("route", str)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -245,10 +248,16 @@ def create_app(
     errors: Mapping[type[Exception], ErrorShape],
     authenticator: Authenticator,
     max_body_bytes: int = MAX_BODY_BYTES,
+    joins_traces: bool = True,
 ) -> web.Application:
-    """Build the API application of a service from its routes and its table of errors."""
+    """Build the API application of a service from its routes and its table of errors.
+
+    ``joins_traces`` false (at the public edge): every request starts a trace, whatever the client sent.
+    """
     table = {**BASE_ERRORS, **errors}
-    app = web.Application(middlewares=[_observe, _problems(table)], client_max_size=max_body_bytes)
+    app = web.Application(
+        middlewares=[_observe(joins_traces), _problems(table)], client_max_size=max_body_bytes
+    )
     for route in routes:
         app.router.add_route(route.method, route.path, _guarded(route, authenticator))
     return app
@@ -262,30 +271,37 @@ def _guarded(route: Route, authenticator: Authenticator) -> Handler:
     return handle
 
 
-@web.middleware
-async def _observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource is not None else "unmatched"
-    carrier = {
-        name: request.headers[name]
-        for name in ("traceparent", "tracestate")
-        if name in request.headers
-    }
-    started = time.perf_counter()
-    with telemetry.span(f"{request.method} {route}", SpanKind.SERVER, carrier=carrier) as span:
-        response = await handler(request)
-        seconds = time.perf_counter() - started
-        span.set_attribute("http.response.status_code", response.status)
-        REQUESTS.labels(route, request.method, str(response.status)).inc()
-        SECONDS.labels(route, request.method).observe(seconds)
-        telemetry.log().debug(
-            "http_request",
-            method=request.method,
-            route=route,
-            status=response.status,
-            millis=round(seconds * 1000, 1),
-        )
-        return response
+def _observe(joins_traces: bool) -> Any:
+    context_headers = ("traceparent", "tracestate") if joins_traces else ()
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        method = request.method if request.method in _METHODS else "other"
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "unmatched"
+        carrier = {
+            name: request.headers[name] for name in context_headers if name in request.headers
+        }
+        started = time.perf_counter()
+        with telemetry.span(f"{method} {route}", SpanKind.SERVER, carrier=carrier) as span:
+            response = await handler(request)
+            seconds = time.perf_counter() - started
+            if ROUTE in request:
+                route = request[ROUTE]
+                span.update_name(f"{method} {route}")
+            span.set_attribute("http.response.status_code", response.status)
+            REQUESTS.labels(route, method, str(response.status)).inc()
+            SECONDS.labels(route, method).observe(seconds)
+            telemetry.log().debug(
+                "http_request",
+                method=method,
+                route=route,
+                status=response.status,
+                millis=round(seconds * 1000, 1),
+            )
+            return response
+
+    return middleware
 
 
 def _problems(table: Mapping[type[Exception], ErrorShape]) -> Any:
