@@ -1,16 +1,19 @@
 """``make demo``: the stack, a thousand buyers, one real FlashSale, the verdict."""
 
 import asyncio
+import contextlib
 import os
 import pathlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from devstack.layout import PROJECT
+from devstack.progress import shown
+from devstack.stack import Progress as TakeStep
 from devstack.stack import Stack, Step
 
 from . import crowd, enrol, manifest, plan, play, report, stores
@@ -37,6 +40,7 @@ class Stage:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._began = time.monotonic()
+        self._take: TakeStep | None = None
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -48,6 +52,19 @@ class Stage:
             refresh_per_second=4,
             transient=True,
         )
+
+    @contextlib.contextmanager
+    def steps(self) -> Iterator[None]:
+        """Show the steps of the stack while the block runs."""
+        with shown(self.console) as take:
+            self._take = take
+            yield
+        self._take = None
+
+    def step(self, step: Step) -> None:
+        """Take one step of the stack."""
+        if self._take is not None:
+            self._take(step)
 
     def line(self, text: str, style: str = "") -> None:
         """Print a line with the seconds since the beginning."""
@@ -63,7 +80,7 @@ async def show(buyers: int, units: int, seed: int) -> int:
     stage = Stage(console)
     plans = plan.draw_plans(buyers, seed)
     end = _end_signal()
-    stack = Stack(folder() / "devstack", progress=lambda step: _told(stage, step))
+    stack = Stack(folder() / "devstack", progress=stage.step)
     work = asyncio.create_task(_perform(stage, stack, plans, units, seed))
     ended = asyncio.create_task(end.wait())
     try:
@@ -79,16 +96,18 @@ async def show(buyers: int, units: int, seed: int) -> int:
     finally:
         ended.cancel()
         stage.line("taking the shop down")
-        await asyncio.to_thread(stack.down)
+        with stage.steps():
+            await asyncio.to_thread(stack.down)
     return 0 if verdict.is_promise_held else 1
 
 
 async def _perform(
     stage: Stage, stack: Stack, plans: Sequence[plan.Plan], units: int, seed: int
 ) -> Verdict:
-    with stage.progress:
-        stage.line("starting the real servers, every service and the operator")
+    stage.line("starting the real servers, every service and the operator")
+    with stage.steps():
         await asyncio.to_thread(stack.up)
+    with stage.progress:
         environment = stack.env()
         addresses = stores.Addresses.from_environment(environment)
         url = environment["DOORBUSTER_PUBLIC_URL"]
@@ -112,14 +131,6 @@ async def _perform(
     stage.console.print(report.verdict_panel(verdict))
     stage.line(f"the report is {path}")
     return verdict
-
-
-def _told(stage: Stage, step: Step) -> None:
-    """Show a step of the stack: what is ready or failed stays to be read."""
-    if step.phase == "ready":
-        stage.line(f"{step.part} is ready")
-    elif step.phase == "failed":
-        stage.line(f"{step.part} failed: {step.detail}", "red")
 
 
 async def _enrol(stage: Stage, url: str, plans: Sequence[plan.Plan]) -> dict[str, enrol.Entrance]:

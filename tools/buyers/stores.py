@@ -15,7 +15,7 @@ import asyncmy
 import asyncpg
 import redis.asyncio
 
-from . import facts
+from . import checker, facts
 from .history import Recorder, Sample, now_ms
 
 CONNECT_SECONDS = 5.0
@@ -147,13 +147,11 @@ def is_at_rest(picture: facts.Snapshot) -> bool:
     confirmed = {row.order for row in picture.orders if row.status == "confirmed"}
     captured = {row.order for row in picture.payments if row.state == "CAPTURED"}
     held = any(row.state in {"HELD", "PAYING"} for row in picture.reservations)
-    permits = picture.permits is None or picture.permits == picture.counters.available
-    return (
-        not held
-        and permits
-        and sold == confirmed == captured
-        and not any(picture.pending.values())
-    )
+    underway = any(row.state in checker.OPEN_PAYMENT_STATES for row in picture.payments)
+    if held or underway or any(picture.pending.values()):
+        return False
+    is_cached = picture.permits is None or picture.permits == picture.counters.available
+    return is_cached and sold == confirmed == captured
 
 
 async def sample_until(
