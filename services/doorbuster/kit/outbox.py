@@ -31,11 +31,16 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class AnyEvent(Protocol):
-    """What an event needs to be sent."""
+    """What an event needs to be sent: its type and version, and the order that is its Kafka key."""
 
-    type: Any
-    version: Any
-    order_id: str
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def order_id(self) -> str: ...
 
 
 def table(metadata: sa.MetaData) -> sa.Table:
