@@ -107,9 +107,15 @@ class ReserveResult(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class ReserveResults(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Answers in the order of the items."""
+    """Answers in the order of the items.
+
+    ``owners``, by product id, may name every order that owned units (HELD, PAYING or SOLD) at the instant when one
+    of these results said SOLD_OUT; a product with more than 1,000 of them is left out. Only with it may checkout
+    repeat a SOLD_OUT without asking: those orders must go the full way.
+    """
 
     results: list[ReserveResult]
+    owners: dict[str, list[str]] = {}
 
 
 class JudgeItem(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -1,0 +1,132 @@
+"""Checkout's composition: everything is wired here, by hand, and closed in reverse."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from doorbuster import escrow
+from doorbuster.kit import (
+    auth,
+    bus,
+    client,
+    clock,
+    coalescer,
+    config,
+    database,
+    migrations,
+    outbox,
+    process,
+    redis,
+    web,
+)
+
+from . import clients, storage
+from .config import CheckoutConfig
+from .domain import refusals
+from .routes import Handlers
+from .usecases.board import REFRESH_SECONDS, SalesBoard
+from .usecases.check_out import CheckOut, Limits
+
+MAX_BODY_BYTES = 64 * 1024
+_UNAVAILABLE = web.ErrorShape(
+    status=503, code="UNAVAILABLE", title="A part of the shop does not answer", retry_after=1
+)
+
+
+def _shape(status: int, code: str, title: str, retry_after: int | None = None) -> web.ErrorShape:
+    return web.ErrorShape(status=status, code=code, title=title, retry_after=retry_after)
+
+
+ERRORS: dict[type[Exception], web.ErrorShape] = {
+    **database.ERRORS,
+    coalescer.QueueFullError: _UNAVAILABLE,
+    refusals.SoldOutError: _shape(409, "SOLD_OUT", "Sold out"),
+    refusals.WaitingError: _shape(409, "WAITING", "Others hold the last units", 1),
+    refusals.PriceChangedError: _shape(409, "PRICE_CHANGED", "The price has changed"),
+    refusals.SaleNotOpenError: _shape(409, "SALE_NOT_OPEN", "The sale is not open yet", 1),
+    refusals.SaleClosedError: _shape(409, "SALE_CLOSED", "The sale is over"),
+    refusals.SaleSuspendedError: _shape(409, "SALE_SUSPENDED", "The sale is paused"),
+    refusals.PerUserLimitError: _shape(409, "PER_USER_LIMIT", "Too many for one person"),
+    refusals.HoldExpiredError: _shape(409, "HOLD_EXPIRED", "The units are no longer held"),
+    refusals.PaymentInProgressError: _shape(
+        409, "PAYMENT_IN_PROGRESS", "A payment is under way", 1
+    ),
+    refusals.AlreadyPaidError: _shape(409, "ALREADY_PAID", "The order is paid"),
+    refusals.KeyReusedError: _shape(
+        422, "IDEMPOTENCY_KEY_REUSED", "The key belongs to another order"
+    ),
+    refusals.UnknownProductError: _shape(422, "UNKNOWN_PRODUCT", "There is no such product"),
+    refusals.MixedCurrencyError: _shape(422, "MIXED_CURRENCY", "More than one currency"),
+    refusals.DuplicateProductError: _shape(422, "INVALID", "The request is not valid"),
+    refusals.UnknownAddressError: _shape(422, "UNKNOWN_ADDRESS", "There is no such address"),
+    refusals.UnknownDiscountCodeError: _shape(
+        422, "UNKNOWN_DISCOUNT_CODE", "There is no such discount"
+    ),
+    refusals.UnknownOrderError: _shape(404, "UNKNOWN_ORDER", "There is no such order"),
+}
+
+
+@asynccontextmanager
+async def build() -> AsyncIterator[process.Service]:
+    """Build the service from the environment; raises ConfigError or StartError when it cannot start."""
+    settings = config.load(CheckoutConfig)
+    async with AsyncExitStack() as opened:
+        enter = opened.enter_async_context
+        engine = await enter(database.open_engine(settings.dsn))
+        await migrations.require_current(engine, __package__)
+        signer = _signer(settings)
+        session = await enter(client.open_session())
+        inventory = await enter(
+            clients.open_inventory(
+                client.ServiceClient(
+                    callee="inventory",
+                    urls=settings.inventory_urls,
+                    session=session,
+                    signer=signer,
+                )
+            )
+        )
+        users = client.ServiceClient(
+            callee="user", urls=settings.user_urls, session=session, signer=None
+        )
+        permits = escrow.Escrow(await enter(redis.open_redis(settings.redis_url)))
+        opened.push_async_callback(permits.close)
+        events = await enter(bus.open_bus(settings.kafka_bootstrap))
+        relay = outbox.Relay(engine, storage.OUTBOX, events)
+        store = await enter(storage.open_orders(engine, relay.wake))
+        board = SalesBoard(inventory, time.monotonic)
+        check_out = CheckOut(
+            board=board,
+            permits=permits,
+            inventory=inventory,
+            store=store,
+            limits=Limits(per_product=settings.most_per_product, direct=settings.most_direct),
+            now=clock.utc_now,
+            monotonic=time.monotonic,
+        )
+        handlers = Handlers(check_out=check_out, board=board, store=store, inventory=inventory)
+        app = web.create_app(
+            routes=handlers.routes(),
+            errors=ERRORS,
+            authenticator=web.Authenticator(
+                users=auth.UserVerifier(client.jwks_fetcher(users)),
+                services=auth.ServiceVerifier("checkout", settings.service_keys_dir),
+            ),
+            max_body_bytes=MAX_BODY_BYTES,
+        )
+        await enter(
+            process.repeating(
+                "relay", relay.step, every_seconds=outbox.POLL_SECONDS, wake=relay.wake
+            )
+        )
+        await enter(process.repeating("sales", board.step, every_seconds=REFRESH_SECONDS))
+        yield process.Service(
+            name="checkout", app=app, checks={"postgres": lambda: database.ping(engine)}
+        )
+
+
+def _signer(settings: CheckoutConfig) -> auth.ServiceSigner:
+    try:
+        return auth.ServiceSigner("checkout", settings.service_key_file)
+    except (OSError, TypeError, ValueError) as error:
+        raise process.StartError(f"the service key cannot be read: {error}") from error

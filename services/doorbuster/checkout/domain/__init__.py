@@ -1,0 +1,1 @@
+"""What checkout decides: pure, with the time as an argument."""

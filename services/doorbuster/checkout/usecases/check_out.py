@@ -1,0 +1,253 @@
+"""Check out: price, permit, reserve, store, each step safe to repeat under the same order id.
+
+Nothing is asked of checkout's own database before the units are held, so that a buyer who loses costs no query of
+his own. Only a refusal that inventory has not judged looks for a stored order first (many in one query): whoever
+owns an order gets it again, whatever became of the sale.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from doorbuster.checkout.domain import orders, refusals
+from doorbuster.checkout.domain.orders import PricedOrder, StoredOrder, Wanted
+from doorbuster.checkout.domain.soldout import SoldOutBits
+from doorbuster.checkout.ports import Inventory, OrderStore, Permits, Verdict
+from doorbuster.contracts import api, internal
+from doorbuster.kit import clock, ids, telemetry
+
+from . import meters
+from .admission import Admission, Sleep
+from .board import SalesBoard
+from .permitting import NoPermit, Permitted, take_permits
+
+TOTAL_SECONDS = 8.0
+FRESH_SECONDS = 0.25
+_DIRECT = ("direct",)
+# A permit can be cold or stale: warm, pause, ask again. After the last round the order goes without a permit.
+_PAUSES_SECONDS = (0.0, 0.02, 0.05, 0.1)
+# What inventory says of an order that it knows, whatever Redis said.
+_OWN: frozenset[internal.ReserveOutcome] = frozenset({"HELD", "PAID", "RELEASED", "KEY_REUSED"})
+_AS_TOLD: dict[str, internal.ReserveOutcome] = {
+    "NOT_OPEN": "NOT_OPEN",
+    "CLOSED": "CLOSED",
+    "SUSPENDED": "SUSPENDED",
+    "USER_LIMIT": "USER_LIMIT",
+}
+
+
+class SalesUnknownError(ConnectionError):
+    """The sales as last seen are too old to refuse anybody, and inventory does not answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many orders may be under way: with one product, and without permits."""
+
+    per_product: int
+    direct: int
+
+
+class CheckOut:
+    """The use case; hold one for the life of the process."""
+
+    def __init__(
+        self,
+        *,
+        board: SalesBoard,
+        permits: Permits,
+        inventory: Inventory,
+        store: OrderStore,
+        limits: Limits,
+        now: clock.Clock,
+        monotonic: Callable[[], float],
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._board = board
+        self._permits = permits
+        self._inventory = inventory
+        self._store = store
+        self._now = now
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._admission = Admission(most=limits.per_product, sleep=sleep)
+        self._direct = Admission(most=limits.direct, sleep=sleep)
+        self._bits = SoldOutBits()
+        self._under_way: dict[tuple[str, str], asyncio.Task[StoredOrder]] = {}
+
+    async def check_out(
+        self, user_id: str, request: api.Checkout, key: str | None
+    ) -> internal.PlacedOrder:
+        """Return the placed order, the same for the same key; raises RefusalError or ConnectionError.
+
+        A second request for an order that is under way in this process waits for the first.
+        """
+        try:
+            wanted = orders.read_request(user_id, request, key=key, fresh_key=ids.new_id("key"))
+            stored = await self._join(wanted)
+        except refusals.RefusalError as refusal:
+            meters.REFUSALS.labels(refusal.reason).inc()
+            raise
+        meters.HOLDS.inc()
+        return stored.order
+
+    async def _join(self, wanted: Wanted) -> StoredOrder:
+        name = (wanted.order_id, wanted.request_hash)
+        task = self._under_way.get(name)
+        if task is None:
+            task = asyncio.create_task(self._within_deadline(wanted), name="check_out")
+            self._under_way[name] = task
+            task.add_done_callback(lambda done: self._finished(name, done))
+        else:
+            meters.JOINED.inc()
+        return await asyncio.shield(task)
+
+    def _finished(self, name: tuple[str, str], task: asyncio.Task[StoredOrder]) -> None:
+        self._under_way.pop(name, None)
+        if not task.cancelled():
+            task.exception()  # every waiter may be gone by now
+
+    async def _within_deadline(self, wanted: Wanted) -> StoredOrder:
+        async with asyncio.timeout(TOTAL_SECONDS):
+            try:
+                order = await self._price(wanted)
+            except refusals.RefusalError as refusal:
+                return await self._stored_or(wanted, refusal)
+            return await self._take(order)
+
+    async def _price(self, wanted: Wanted) -> PricedOrder:
+        """Price from the last sighting; refuse only after a fresh one."""
+        sighting = await self._board.sighting()
+        try:
+            return orders.price(wanted, sighting, self._board.authority_time(sighting))
+        except refusals.RefusalError:
+            sighting = await self._board.sighting(at_most_seconds=FRESH_SECONDS)
+        try:
+            return orders.price(wanted, sighting, self._board.authority_time(sighting))
+        except refusals.RefusalError as refusal:
+            if not self._board.is_trusted:
+                raise SalesUnknownError("the sales are not known now") from refusal
+            raise
+
+    async def _stored_or(self, wanted: Wanted, refusal: refusals.RefusalError) -> StoredOrder:
+        """Return the order this buyer owns already, else refuse."""
+        stored = await self._store.find(wanted.order_id)
+        if stored is None:
+            raise refusal
+        if stored.request_hash != wanted.request_hash:
+            raise refusals.KeyReusedError
+        reservation = await self._inventory.reservation(wanted.order_id)
+        if reservation is None or reservation.state in ("RELEASED", "TOMB"):
+            raise refusals.HoldExpiredError
+        return stored
+
+    async def _take(self, order: PricedOrder) -> StoredOrder:
+        for line in order.lines:
+            if self._bits.covers(
+                line.product_id,
+                line.quantity,
+                order.order_id,
+                epoch=line.offer.item.epoch,
+                monotonic=self._monotonic(),
+            ):
+                meters.BIT_HITS.inc()
+                raise refusals.SoldOutError(product_id=line.product_id)
+        products = [line.product_id for line in order.lines]
+        await self._admission.wait_if_full(products)
+        with self._admission.under_way(products):
+            return await self._rounds(order)
+
+    async def _rounds(self, order: PricedOrder) -> StoredOrder:
+        for pause in _PAUSES_SECONDS:
+            if pause:
+                await self._sleep(pause)
+            permitted = await take_permits(self._permits, order)
+            if isinstance(permitted, NoPermit) and permitted.permit.outcome == "COLD":
+                meters.STALE.inc()
+                await self._inventory.warm(permitted.line.product_id)
+                continue
+            verdict = await self._ask_inventory(order, permitted)
+            if verdict.result.outcome == "STALE_EPOCH":
+                meters.STALE.inc()
+                await self._warm_for(verdict, permitted)
+                continue
+            return await self._finish(order, verdict, permitted)
+        meters.DEGRADED.labels("permit").inc()
+        direct = Permitted(epochs={}, is_direct=True)
+        return await self._finish(order, await self._ask_inventory(order, direct), direct)
+
+    async def _ask_inventory(self, order: PricedOrder, permitted: Permitted | NoPermit) -> Verdict:
+        """Reserve with the permits, or have a missing one judged."""
+        traceparent = telemetry.traceparent()
+        if isinstance(permitted, NoPermit):
+            return await self._inventory.judge(
+                orders.judge_item(order, permitted.line, permitted.permit.epoch, traceparent)
+            )
+        item = orders.reserve_item(order, permitted.epochs, traceparent)
+        if not permitted.is_direct:
+            return await self._inventory.reserve(item)
+        await self._direct.wait_if_full(_DIRECT)
+        with self._direct.under_way(_DIRECT):
+            return await self._inventory.reserve(item)
+
+    async def _warm_for(self, verdict: Verdict, permitted: Permitted | NoPermit) -> None:
+        """Warm what was stale; a judgement that was stale has made inventory warm it itself."""
+        if isinstance(permitted, NoPermit):
+            return
+        named = verdict.result.product_id
+        for product_id in permitted.epochs if named is None else (named,):
+            await self._inventory.warm(product_id)
+
+    async def _finish(
+        self, order: PricedOrder, verdict: Verdict, permitted: Permitted | NoPermit
+    ) -> StoredOrder:
+        result = verdict.result
+        if result.outcome == "HELD" and result.pay_by is not None:
+            return await self._place(order, result.pay_by)
+        told, product_id = result.outcome, result.product_id
+        if isinstance(permitted, NoPermit) and told not in _OWN:
+            # Nothing is known of this order, so what Redis said stands: the gate, the limit, or no permit.
+            told = _AS_TOLD.get(permitted.permit.outcome, told)
+            product_id = permitted.line.product_id
+        refusal = orders.refusal(told, order, product_id, self._board.authority_time())
+        if told == "PAID":
+            return await self._paid(order, refusal)
+        if told == "SOLD_OUT":
+            self._remember_sold_out(order, verdict)
+        raise refusal
+
+    async def _place(self, order: PricedOrder, pay_by: datetime) -> StoredOrder:
+        stored = await self._store.place(
+            orders.place(
+                order,
+                pay_by=pay_by,
+                now=self._now(),
+                traceparent=telemetry.traceparent(),
+            )
+        )
+        if stored.request_hash != order.request_hash:
+            raise refusals.KeyReusedError
+        return stored
+
+    async def _paid(self, order: PricedOrder, refusal: refusals.RefusalError) -> StoredOrder:
+        """Answer as before: a paid order was stored before it could be paid."""
+        stored = await self._store.find(order.order_id)
+        if stored is None:
+            raise refusal
+        if stored.request_hash != order.request_hash:
+            raise refusals.KeyReusedError
+        return stored
+
+    def _remember_sold_out(self, order: PricedOrder, verdict: Verdict) -> None:
+        if verdict.owners is None:
+            return
+        for line in order.lines:
+            if line.product_id == verdict.result.product_id:
+                self._bits.set(
+                    line.product_id,
+                    line.quantity,
+                    epoch=line.offer.item.epoch,
+                    owners=verdict.owners,
+                    monotonic=self._monotonic(),
+                )
