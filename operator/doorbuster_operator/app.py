@@ -1,0 +1,125 @@
+"""The operator's composition: be elected, take a fence, reconcile; leave when the lease is lost."""
+
+import asyncio
+import signal
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+from doorbuster.kit import auth, client, process, telemetry
+from doorbuster_operator import cluster, handlers, metrics
+from doorbuster_operator.config import OperatorConfig
+from doorbuster_operator.election import Election
+from doorbuster_operator.inventory import Inventory
+from doorbuster_operator.reconcile import Reconciler
+from doorbuster_operator.topics import KafkaTopics
+
+CALLER = "operator"
+CONTROL_TIMEOUT_SECONDS = 3.0
+
+
+async def run(config: OperatorConfig) -> int:
+    """Run until a signal (0) or until the lease is lost (1); returns the exit code."""
+    stop = asyncio.Event()
+    _take_signals(stop)
+    metrics.LEADER.labels(config.lease_name).set(0)
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(client.open_session(connections=20))
+        api = await stack.enter_async_context(cluster.connect(config.kubeconfig))
+        leases = cluster.KubernetesLeases(api, config.namespace, config.lease_name)
+        election = Election(leases, config.holder, monotonic=time.monotonic)
+        inventory = Inventory(
+            client.ServiceClient(
+                callee="inventory",
+                urls=config.inventory_urls,
+                session=session,
+                signer=auth.ServiceSigner(CALLER, config.service_key_file),
+                timeout_seconds=CONTROL_TIMEOUT_SECONDS,
+            ),
+            lease=(config.namespace, config.lease_name),
+            holder=config.holder,
+        )
+        admin = process.admin_app(_checks(leases, election, inventory), stop)
+        await stack.enter_async_context(
+            process.listen(admin, config.host, config.admin_port, drain_seconds=0.5)
+        )
+        reconciler = Reconciler(
+            cluster=cluster.Cluster(api, config.namespace),
+            inventory=inventory,
+            topics=KafkaTopics(config.kafka_bootstrap),
+            holder=config.holder,
+        )
+        if not await _until_elected(election, stop):
+            return 0
+        return await _lead(config, election, reconciler, stop)
+
+
+async def _until_elected(election: Election, stop: asyncio.Event) -> bool:
+    """Wait for the lease as a warm standby; tells whether it was won before the signal to stop."""
+    acquire = asyncio.create_task(election.acquire(), name="acquire")
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({acquire, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        acquire.cancel()
+        stopped.cancel()
+    if stop.is_set():
+        await election.release()
+        return False
+    return True
+
+
+async def _lead(
+    config: OperatorConfig, election: Election, reconciler: Reconciler, stop: asyncio.Event
+) -> int:
+    """Reconcile while the lease is held; the exit code tells whether this process was asked to leave."""
+    metrics.LEADER.labels(config.lease_name).set(1)
+    keep = asyncio.create_task(election.keep(), name="keep-lease")
+    async with AsyncExitStack() as stack:
+        stack.callback(keep.cancel)
+        await stack.enter_async_context(reconciler.running())
+        watch = await stack.enter_async_context(
+            handlers.watching(
+                namespace=config.namespace,
+                on_sale=reconciler.on_sale,
+                on_pool=reconciler.on_pool,
+            )
+        )
+        _take_signals(stop)
+        ends = {
+            "stopped": asyncio.create_task(stop.wait(), name="stop"),
+            "lease_lost": keep,
+            "fenced": asyncio.create_task(reconciler.fenced.wait(), name="fenced"),
+            "watch_ended": watch,
+        }
+        telemetry.log().info("operator_leads", holder=config.holder, namespace=config.namespace)
+        await asyncio.wait(ends.values(), return_when=asyncio.FIRST_COMPLETED)
+        why = next(name for name, task in ends.items() if task.done())
+        for name in ("stopped", "fenced"):
+            ends[name].cancel()
+        telemetry.log().info("operator_leaves", reason=why)
+        # The next leader need not wait for the rest of our tidying up.
+        await reconciler.stop()
+        keep.cancel()
+        await election.release()
+    metrics.LEADER.labels(config.lease_name).set(0)
+    return 0 if why == "stopped" else 1
+
+
+def _checks(
+    leases: cluster.KubernetesLeases, election: Election, inventory: Inventory
+) -> dict[str, process.Check]:
+    async def kubernetes() -> Any:
+        return await leases.read()
+
+    async def inventory_service() -> None:
+        if election.is_leader and inventory.silence is not None:
+            raise ConnectionError(inventory.silence)
+
+    return {"kubernetes": kubernetes, "inventory": inventory_service}
+
+
+def _take_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)

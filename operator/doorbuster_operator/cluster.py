@@ -1,0 +1,243 @@
+"""The Kubernetes API: the only module that knows the official client.
+
+Every write is one that may be repeated: server-side apply of what is ours alone, an Event whose name says what it
+tells, a delete of one uid.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client as kube
+from kubernetes.aio import config as kube_config
+
+from doorbuster_operator import manifest
+from doorbuster_operator.election import LeaseConflictError, LeaseRecord
+
+REQUEST_SECONDS = 5.0
+PAGE = 500
+MAX_PAGES = 20
+GROUP = "doorbuster.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+_APPLY = "application/apply-patch+yaml"
+_LEASES = ("coordination.k8s.io", "v1")
+_EVENTS = ("events.k8s.io", "v1")
+
+
+class ClusterError(ConnectionError):
+    """The API server did not answer, or refused for a reason of its own (its words are the message)."""
+
+
+class GoneError(Exception):
+    """The object is not there any more, or another one has its name."""
+
+
+class Cluster:
+    """What the operator reads from and writes to one namespace; use :func:`connect`."""
+
+    def __init__(self, api: Any, namespace: str) -> None:
+        self._objects = kube.CustomObjectsApi(api)
+        self.namespace = namespace
+
+    async def apply_status(self, about: Mapping[str, Any], plural: str, status: Any) -> Any:
+        """Apply a whole status; returns the object. Raises GoneError or ClusterError."""
+        return await self._call(
+            self._objects.patch_namespaced_custom_object_status(
+                GROUP,
+                VERSION,
+                self.namespace,
+                plural,
+                about["metadata"]["name"],
+                {**about, "status": status},
+                field_manager=manifest.MANAGER,
+                force=True,
+                _content_type=_APPLY,
+                _request_timeout=REQUEST_SECONDS,
+            )
+        )
+
+    async def apply_finalizers(
+        self, about: Mapping[str, Any], plural: str, finalizers: list[str]
+    ) -> Any:
+        """Set our own finalizers, none for an empty list; returns the object. Raises GoneError or ClusterError."""
+        body = {**about, "metadata": {**about["metadata"], "finalizers": finalizers}}
+        return await self._call(
+            self._objects.patch_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                self.namespace,
+                plural,
+                about["metadata"]["name"],
+                body,
+                # A manager of its own, so that a status patch never takes part in who owns the finalizer.
+                field_manager=f"{manifest.MANAGER}-finalizer",
+                force=True,
+                _content_type=_APPLY,
+                _request_timeout=REQUEST_SECONDS,
+            )
+        )
+
+    async def delete(self, about: Mapping[str, Any], plural: str) -> None:
+        """Delete one object, if it is still the one with this uid. Raises GoneError or ClusterError."""
+        await self._call(
+            self._objects.delete_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                self.namespace,
+                plural,
+                about["metadata"]["name"],
+                body={"preconditions": {"uid": about["metadata"]["uid"]}},
+                _request_timeout=REQUEST_SECONDS,
+            )
+        )
+
+    async def tell(self, event: Mapping[str, Any]) -> None:
+        """Create an Event; one that is there already was told already. Raises ClusterError."""
+        try:
+            await self._call(
+                self._objects.create_namespaced_custom_object(
+                    *_EVENTS,
+                    self.namespace,
+                    "events",
+                    dict(event),
+                    field_manager=manifest.MANAGER,
+                    _request_timeout=REQUEST_SECONDS,
+                )
+            )
+        except GoneError:
+            return
+
+    async def list(self, plural: str) -> list[dict[str, Any]]:
+        """Return all objects of a kind. Raises ClusterError."""
+        found: list[dict[str, Any]] = []
+        token = ""
+        for _ in range(MAX_PAGES):
+            page = await self._call(
+                self._objects.list_namespaced_custom_object(
+                    GROUP,
+                    VERSION,
+                    self.namespace,
+                    plural,
+                    limit=PAGE,
+                    _continue=token,
+                    _request_timeout=REQUEST_SECONDS,
+                )
+            )
+            found.extend(page["items"])
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return found
+        raise ClusterError(f"there are more than {PAGE * MAX_PAGES} {plural}")
+
+    async def _call(self, request: Any) -> Any:
+        try:
+            return await request
+        except kube.ApiException as error:
+            if error.status in {404, 409}:
+                raise GoneError(_message(error)) from error
+            raise ClusterError(_message(error)) from error
+        except (TimeoutError, aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            raise ClusterError(
+                f"the API server does not answer ({type(error).__name__})"
+            ) from error
+
+
+class KubernetesLeases:
+    """The operator's Lease, as the election reads and writes it."""
+
+    def __init__(self, api: Any, namespace: str, name: str) -> None:
+        self._objects = kube.CustomObjectsApi(api)
+        self._where = (*_LEASES, namespace, "leases")
+        self._namespace = namespace
+        self._name = name
+
+    async def read(self) -> LeaseRecord | None:
+        """Return the lease as it is, or None. Raises ConnectionError."""
+        try:
+            found = await self._objects.get_namespaced_custom_object(
+                *self._where, self._name, _request_timeout=2
+            )
+        except kube.ApiException as error:
+            if error.status == 404:
+                return None
+            raise ClusterError(_message(error)) from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ClusterError("the API server does not answer") from error
+        return self._parse(found)
+
+    async def write(self, record: LeaseRecord) -> LeaseRecord:
+        """Create or replace the lease. Raises LeaseConflictError when it changed since, or ConnectionError."""
+        body: dict[str, Any] = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": {
+                "holderIdentity": record.holder,
+                "leaseDurationSeconds": record.duration_seconds,
+                "leaseTransitions": record.transitions,
+                "acquireTime": _micro(record.acquire_time),
+                "renewTime": _micro(record.renew_time),
+            },
+        }
+        try:
+            if not record.version:
+                found = await self._objects.create_namespaced_custom_object(
+                    *self._where, body, _request_timeout=2
+                )
+            else:
+                body["metadata"]["resourceVersion"] = record.version
+                found = await self._objects.replace_namespaced_custom_object(
+                    *self._where, self._name, body, _request_timeout=2
+                )
+        except kube.ApiException as error:
+            if error.status in {404, 409}:
+                raise LeaseConflictError from error
+            raise ClusterError(_message(error)) from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ClusterError("the API server does not answer") from error
+        return self._parse(found)
+
+    def _parse(self, found: Mapping[str, Any]) -> LeaseRecord:
+        spec = found.get("spec", {})
+        return LeaseRecord(
+            holder=spec.get("holderIdentity") or "",
+            acquire_time=_moment(spec.get("acquireTime")),
+            renew_time=_moment(spec.get("renewTime")),
+            duration_seconds=spec.get("leaseDurationSeconds") or 1,
+            transitions=spec.get("leaseTransitions") or 0,
+            version=found["metadata"]["resourceVersion"],
+        )
+
+
+@asynccontextmanager
+async def connect(kubeconfig: str) -> AsyncIterator[Any]:
+    """Open a client for a kubeconfig file, or for the cluster this process runs in. Raises ClusterError."""
+    configuration = kube.Configuration()
+    try:
+        if kubeconfig:
+            await kube_config.load_kube_config(kubeconfig, client_configuration=configuration)
+        else:
+            kube_config.load_incluster_config(client_configuration=configuration)
+    except (kube_config.ConfigException, OSError) as error:
+        raise ClusterError(f"no access to a cluster: {error}") from error
+    configuration.retries = 0
+    async with kube.ApiClient(configuration) as api:
+        yield api
+
+
+def _message(error: Any) -> str:
+    return f"{error.status} {error.reason}: {(error.body or '')[:300]}"
+
+
+def _micro(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if not text else datetime.fromisoformat(text)

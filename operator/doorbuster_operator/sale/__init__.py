@@ -1,0 +1,1 @@
+"""FlashSale: what it says, what becomes of it, and what that means for inventory and Kubernetes."""

@@ -1,0 +1,341 @@
+"""How a sale's facts are told: conditions with stable reasons, notices on edges, one sentence (pure)."""
+
+from datetime import datetime, timedelta
+
+from doorbuster.contracts import control
+from doorbuster_operator.conditions import Condition, Notice, by_type, condition, rfc3339
+
+from .facts import Seen
+from .model import FlashSale, Phase, Timeline
+
+SKEW_LIMIT = timedelta(milliseconds=500)
+
+# What a refusal of inventory means for people; other codes pass through with inventory's own words.
+REFUSALS = {
+    "OVERLAP": "Overlap",
+    "RESOURCE_CONFLICT": "ResourceConflict",
+    "BELOW_COMMITTED": "BelowCommitted",
+    "STALE_EPOCH": "StaleEpoch",
+}
+
+
+def is_sold_out(gate: control.SaleState) -> bool:
+    """Tell whether nothing is left and nobody holds a unit that may come back."""
+    return gate.sold_out_time is not None and all(
+        item.available <= 0 and item.reserved == 0 for item in gate.items
+    )
+
+
+def was_suspended(sale: FlashSale) -> bool:
+    """Tell whether the last status told that the sale is suspended."""
+    before = by_type(sale.status.conditions).get("Open")
+    return before is not None and before.reason == "Suspended"
+
+
+def conditions(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> tuple[Condition, ...]:
+    """Return all conditions of a sale, Ready first."""
+    parts = (
+        accepted(sale, seen),
+        pools_bound(sale, seen),
+        _topics_ready(sale, seen),
+        _clock_synchronized(seen),
+        _armed(sale, seen, phase),
+        _open(sale, seen, phase, now),
+        _sold_out(seen, phase),
+        _settled(seen, phase),
+    )
+    return (_ready(phase, by_type(parts)), *parts)
+
+
+def accepted(sale: FlashSale, seen: Seen) -> Condition:
+    """Tell whether inventory takes the sale as it is written."""
+    failure = seen.gate_failure
+    if failure is not None and failure.is_refusal and failure.generation == sale.generation:
+        return condition("Accepted", False, failure.reason, failure.message)
+    return condition("Accepted", True, "Valid", "The sale can be sold as it is written.")
+
+
+def pools_bound(sale: FlashSale, seen: Seen) -> Condition:
+    """Tell whether every item has its pool, with the same sku and its stock applied."""
+    for item in sale.spec.items:
+        pool = seen.pools.get(item.pool_name)
+        name = f"InventoryPool {item.pool_name}"
+        if pool is None:
+            return condition("PoolsBound", False, "PoolMissing", f"{name} does not exist.")
+        if pool.sku != item.sku:
+            why = f"{name} holds {pool.sku}, not {item.sku}."
+            return condition("PoolsBound", False, "SkuMismatch", why)
+        if pool.is_deleting:
+            return condition("PoolsBound", False, "PoolDeleting", f"{name} is being deleted.")
+        if not pool.is_applied:
+            why = f"The stock of {name} is not applied yet."
+            return condition("PoolsBound", False, "StockNotApplied", why)
+    return condition("PoolsBound", True, "Bound", "Every item has its stock.")
+
+
+def _topics_ready(sale: FlashSale, seen: Seen) -> Condition:
+    failure, wanted = seen.topic_failure, sale.spec.messaging
+    if failure is not None:
+        return condition("TopicsReady", False, failure.reason, failure.message)
+    if seen.topic is None:
+        return condition("TopicsReady", "Unknown", "NotAsked", "The topic was not looked at yet.")
+    if seen.topic.partitions < wanted.partitions:
+        return condition("TopicsReady", False, "Growing", "The topic has too few partitions yet.")
+    return condition("TopicsReady", True, "Provisioned", f"Topic {seen.topic.name} is there.")
+
+
+def _clock_synchronized(seen: Seen) -> Condition:
+    kind = "ClockSynchronized"
+    if seen.offset is None:
+        return condition(kind, "Unknown", "NotMeasured", "The clocks were not compared yet.")
+    if abs(seen.offset) > SKEW_LIMIT:
+        why = (
+            "The operator's clock is wrong. Sales open on time all the same: "
+            "the inventory service's clock decides."
+        )
+        return condition(kind, False, "Skewed", why)
+    return condition(kind, True, "InStep", "The operator's clock agrees with the deciding one.")
+
+
+def _armed(sale: FlashSale, seen: Seen, phase: Phase) -> Condition:
+    gate = seen.gate
+    if seen.silence is not None:
+        return condition("Armed", False, "InventoryUnavailable", seen.silence)
+    if phase in {Phase.CLOSED, Phase.SETTLED, Phase.CANCELLED}:
+        return condition("Armed", False, "Over", "The gate is shut for good.")
+    failure = seen.gate_failure
+    if failure is not None:
+        return condition("Armed", gate is not None and gate.armed, failure.reason, failure.message)
+    if gate is None:
+        return condition("Armed", False, "NotYet", "The gate is armed when the warm-up begins.")
+    if gate.armed:
+        return condition("Armed", True, "Loaded", "The gate opens by itself, on time.")
+    reason = "GateLost" if sale.status.timeline.armed_time is not None else "Loading"
+    why = gate.armed_reason or "The permits are not loaded."
+    return condition("Armed", False, reason, f"{why} Reservations go straight to the database.")
+
+
+def _open(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> Condition:
+    gate = seen.gate
+    if phase in {Phase.OPEN, Phase.SOLD_OUT, Phase.WARMING} and gate is not None:
+        if gate.state == "Suspended":
+            return condition(
+                "Open", False, "Suspended", "The sale is suspended; holds stay payable."
+            )
+        if phase is not Phase.WARMING:
+            return condition("Open", True, "WindowOpen", f"Until {rfc3339(gate.close_time)}.")
+    match phase:
+        case Phase.CLOSED | Phase.SETTLED:
+            is_cancelled = sale.spec.desired_state == "Cancelled"
+            reason = "Cancelled" if is_cancelled else "WindowOver"
+            return condition("Open", False, reason, "The sale is over.")
+        case Phase.CANCELLED:
+            if sale.spec.desired_state == "Cancelled" or sale.is_deleting:
+                return condition(
+                    "Open", False, "Cancelled", "The sale was cancelled before it opened."
+                )
+            why = "The opening time had passed before the gate could be armed."
+            return condition("Open", False, "MissedOpening", why)
+        case Phase.OPEN | Phase.SOLD_OUT:
+            return condition("Open", "Unknown", "InventoryUnavailable", "The gate cannot be seen.")
+        case _:
+            opens = rfc3339(sale.spec.open_time)
+            reason = "NotYet" if now < sale.spec.open_time else "NotArmed"
+            return condition("Open", False, reason, f"The sale opens at {opens}.")
+
+
+def _sold_out(seen: Seen, phase: Phase) -> Condition:
+    if seen.gate is not None and is_sold_out(seen.gate):
+        return condition("SoldOut", True, "NothingLeft", "Every unit is paid.")
+    if phase in {Phase.OPEN, Phase.SOLD_OUT}:
+        return condition("SoldOut", False, "UnitsLeft", "There are units that may be bought.")
+    return condition("SoldOut", False, "NotSelling", "The sale does not sell now.")
+
+
+def _settled(seen: Seen, phase: Phase) -> Condition:
+    gate = seen.gate
+    if phase is Phase.SETTLED:
+        return condition(
+            "Settled", True, "BooksClosed", "Every unit and every payment has its fate."
+        )
+    if phase is not Phase.CLOSED:
+        return condition("Settled", False, "NotClosed", "The sale is not over.")
+    if gate is not None and not gate.drained:
+        return condition("Settled", False, "Draining", "Holds or payments are still under way.")
+    if seen.unread_failure is not None:
+        return condition("Settled", False, seen.unread_failure.reason, seen.unread_failure.message)
+    if seen.unread:
+        return condition(
+            "Settled", False, "EventsUnread", "Some events are not read by everybody."
+        )
+    if not all(pool.is_conserved for pool in seen.pools.values()):
+        return condition("Settled", False, "NotConserved", "The counters of a pool do not add up.")
+    return condition("Settled", False, "Grace", "Waiting for settlement.graceSeconds to pass.")
+
+
+def _ready(phase: Phase, parts: dict[str, Condition]) -> Condition:
+    match phase:
+        case Phase.SETTLED:
+            return condition(
+                "Ready", True, "Settled", "The sale is over and its books are closed."
+            )
+        case Phase.CANCELLED:
+            return condition("Ready", False, parts["Open"].reason, parts["Open"].message)
+        case Phase.CLOSED:
+            needed = ["Accepted"]
+        case Phase.WARMING | Phase.OPEN | Phase.SOLD_OUT:
+            needed = ["Accepted", "PoolsBound", "TopicsReady", "Armed"]
+        case Phase.PENDING | Phase.SCHEDULED:
+            needed = ["Accepted", "PoolsBound", "TopicsReady"]
+    for kind in needed:
+        part = parts[kind]
+        if part.status != "True":
+            return condition("Ready", False, part.reason, part.message)
+    return condition("Ready", True, "AsPlanned", "Everything is as it should be.")
+
+
+def summary(sale: FlashSale, seen: Seen, phase: Phase, parts: tuple[Condition, ...]) -> str:
+    """Return one sentence for people."""
+    ready = by_type(parts)["Ready"]
+    opens, closes = rfc3339(sale.spec.open_time), rfc3339(sale.spec.close_time)
+    gate = seen.gate
+    sold = sum(item.sold for item in gate.items) if gate else 0
+    units = sum(item.allocated for item in gate.items) if gate else 0
+    match phase:
+        case Phase.PENDING:
+            return f"Waiting: {ready.message}"
+        case Phase.SCHEDULED:
+            text = f"Opens at {opens}."
+        case Phase.WARMING:
+            text = f"Getting ready to open at {opens}."
+        case Phase.OPEN:
+            text = f"Open until {closes}."
+        case Phase.SOLD_OUT:
+            text = f"All {sold} units are sold."
+        case Phase.CLOSED:
+            text = f"Closed, {sold} of {units} units sold, settling."
+        case Phase.SETTLED:
+            return f"Settled: {sold} of {units} units sold."
+        case Phase.CANCELLED:
+            return f"Cancelled: {ready.message}"
+    if ready.status != "True":
+        text += f" {ready.message}"
+    return text[:500]
+
+
+def notices(
+    sale: FlashSale,
+    seen: Seen,
+    phase: Phase,
+    timeline: Timeline,
+    fresh: tuple[Condition, ...],
+) -> tuple[Notice, ...]:
+    """Return what is worth an Event: edges between the last status and now."""
+    return (
+        *_timeline_notices(sale, seen, timeline),
+        *_phase_notices(sale, seen, phase),
+        *_condition_notices(sale, seen, phase, by_type(fresh)),
+    )
+
+
+def _timeline_notices(sale: FlashSale, seen: Seen, timeline: Timeline) -> list[Notice]:
+    known = sale.status.timeline
+    told = []
+    if known.armed_time is None and timeline.armed_time is not None:
+        text = "The gate is armed: the sale opens by itself from now on."
+        told.append(Notice(reason="GateArmed", message=text, key="armed"))
+    if known.open_time is None and timeline.open_time is not None:
+        late = timeline.open_time - sale.spec.open_time
+        if late > timedelta(0):
+            text = f"The sale opened {late.total_seconds():.1f} s late."
+            told.append(
+                Notice(reason="SaleOpenedLate", message=text, key="opened", is_warning=True)
+            )
+        else:
+            told.append(
+                Notice(reason="SaleOpened", message="The sale opened on time.", key="opened")
+            )
+    if known.settle_time is None and timeline.settle_time is not None and seen.gate is not None:
+        sold = sum(item.sold for item in seen.gate.items)
+        units = sum(item.allocated for item in seen.gate.items)
+        text = f"{sold} of {units} units were sold; every payment has its fate."
+        told.append(Notice(reason="SaleSettled", message=text, key="settled"))
+    return told
+
+
+def _phase_notices(sale: FlashSale, seen: Seen, phase: Phase) -> list[Notice]:
+    before = sale.status.phase
+    if before is phase:
+        return []
+    epoch = max((item.epoch for item in seen.gate.items), default=0) if seen.gate else 0
+    if phase is Phase.SOLD_OUT:
+        return [
+            Notice(reason="SaleSoldOut", message="Every unit is paid.", key=f"soldout-{epoch}")
+        ]
+    if phase is Phase.OPEN and before is Phase.SOLD_OUT:
+        return [
+            Notice(
+                reason="SaleReopened", message="There are units again.", key=f"reopened-{epoch}"
+            )
+        ]
+    if phase is Phase.CLOSED:
+        return [Notice(reason="SaleClosed", message="Nothing is sold any more.", key="closed")]
+    if phase is Phase.CANCELLED:
+        is_wanted = sale.spec.desired_state == "Cancelled" or sale.is_deleting
+        reason = "SaleCancelled" if is_wanted else "OpeningMissed"
+        text = "The sale ended before it opened."
+        return [Notice(reason=reason, message=text, key="cancelled", is_warning=not is_wanted)]
+    return []
+
+
+def _condition_notices(
+    sale: FlashSale, seen: Seen, phase: Phase, fresh: dict[str, Condition]
+) -> list[Notice]:
+    before = by_type(sale.status.conditions)
+    told = []
+
+    def turned(kind: str, status: str) -> bool:
+        old = before.get(kind)
+        return fresh[kind].status == status and (old is None or old.status != status)
+
+    generation = sale.generation
+    if turned("Accepted", "False"):
+        part = fresh["Accepted"]
+        key = f"refused-{generation}-{part.reason}"
+        told.append(Notice(reason="SaleRefused", message=part.message, key=key, is_warning=True))
+    if turned("PoolsBound", "True") and fresh["Accepted"].status == "True":
+        text = "The sale is accepted and its stock is bound."
+        told.append(Notice(reason="SaleAccepted", message=text, key=f"accepted-{generation}"))
+    if turned("ClockSynchronized", "False"):
+        text = fresh["ClockSynchronized"].message
+        told.append(Notice(reason="ClockSkewDetected", message=text, key="skew", is_warning=True))
+    if seen.gate is not None and phase in {Phase.WARMING, Phase.OPEN, Phase.SOLD_OUT}:
+        told += _gate_notices(sale, seen.gate, before, fresh)
+    return told
+
+
+def _gate_notices(
+    sale: FlashSale,
+    gate: control.SaleState,
+    before: dict[str, Condition],
+    fresh: dict[str, Condition],
+) -> list[Notice]:
+    told = []
+    epoch = max((item.epoch for item in gate.items), default=0)
+    old, new = before.get("Armed"), fresh["Armed"]
+    if old is not None and old.status == "True" and new.reason == "GateLost":
+        key = f"lost-{epoch}"
+        told.append(Notice(reason="GateLost", message=new.message, key=key, is_warning=True))
+    if old is not None and old.reason == "GateLost" and new.status == "True":
+        text = "The permits are loaded again."
+        told.append(Notice(reason="GateRestored", message=text, key=f"restored-{epoch}"))
+    suspended = fresh["Open"].reason == "Suspended"
+    if suspended and not was_suspended(sale):
+        text = "Nobody can hold new units; holds stay payable."
+        told.append(
+            Notice(reason="SaleSuspended", message=text, key=f"suspended-{gate.generation}")
+        )
+    if was_suspended(sale) and not suspended:
+        text = "Units can be held again."
+        told.append(Notice(reason="SaleResumed", message=text, key=f"resumed-{gate.generation}"))
+    return told

@@ -1,0 +1,373 @@
+"""The life of a sale: one pure reducer from what is seen to what is to be done.
+
+The phase is derived from facts on every pass, never trusted because it was written down; so any jump is legal
+(an operator that was down all day goes from Scheduled to Closed in one pass). Only the timeline remembers,
+because each of its times is set once. ``now`` is always the authority's clock, the inventory service's.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from doorbuster.contracts import control
+
+from . import health
+from .facts import (
+    Action,
+    AddFinalizer,
+    CountUnread,
+    Decision,
+    DeleteSale,
+    DropFinalizer,
+    DropTopic,
+    EnsureTopic,
+    Failure,
+    PutGate,
+    Seen,
+)
+from .model import FlashSale, Phase, Timeline
+
+DRAIN_CHECK = timedelta(seconds=2)
+URGENT = timedelta(seconds=15)
+OVER = frozenset({Phase.SETTLED, Phase.CANCELLED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What one phase wants: effects, and what time alone will bring."""
+
+    actions: tuple[Action, ...] = ()
+    next_phase: Phase | None = None
+    next_time: datetime | None = None
+    wake_at: datetime | None = None
+
+
+def decide(sale: FlashSale, seen: Seen, now: datetime) -> Decision:
+    """Return what this sale is at ``now`` and what is to be done about it."""
+    phase = phase_of(sale, seen, now)
+    timeline = _timeline(sale, seen, phase, now)
+    plan = _plan_deletion(sale, seen, now) if sale.is_deleting else _plan(phase, sale, seen, now)
+    conditions = health.conditions(sale, seen, phase, now)
+    return Decision(
+        phase=phase,
+        timeline=timeline,
+        conditions=conditions,
+        notices=health.notices(sale, seen, phase, timeline, conditions),
+        summary=health.summary(sale, seen, phase, conditions),
+        actions=_finalized(sale, plan.actions),
+        next_phase=plan.next_phase,
+        next_time=plan.next_time,
+        wake_at=_next(now, plan.wake_at, plan.next_time),
+        is_watched=seen.gate is not None and (phase not in OVER or sale.is_deleting),
+    )
+
+
+def phase_of(sale: FlashSale, seen: Seen, now: datetime) -> Phase:
+    """Derive the phase; while inventory is silent a sale keeps the phase it had."""
+    before = sale.status.phase
+    if sale.status.timeline.settle_time is not None:
+        return Phase.SETTLED
+    if before is Phase.CANCELLED:
+        return Phase.CANCELLED
+    if seen.silence is not None:
+        return before or Phase.PENDING
+    gate = seen.gate
+    if gate is None:
+        return _phase_without_gate(sale, seen, now)
+    if sale.spec.desired_state == "Cancelled" or gate.state == "Cancelled" or sale.is_deleting:
+        if not has_opened(sale, gate, now):
+            return Phase.CANCELLED
+        return _closed_or_settled(sale, seen, gate, now)
+    if now >= gate.close_time:
+        return _closed_or_settled(sale, seen, gate, now)
+    if now >= gate.open_time and has_opened(sale, gate, now):
+        return Phase.SOLD_OUT if health.is_sold_out(gate) else Phase.OPEN
+    return Phase.WARMING
+
+
+def has_opened(sale: FlashSale, gate: control.SaleState, now: datetime) -> bool:
+    """Tell whether buyers could ever hold units of this sale."""
+    return (
+        sale.status.timeline.open_time is not None
+        or gate.first_reservation_time is not None
+        or (gate.state == "Active" and now >= gate.open_time)
+    )
+
+
+def _phase_without_gate(sale: FlashSale, seen: Seen, now: datetime) -> Phase:
+    spec = sale.spec
+    if spec.desired_state == "Cancelled" or has_missed(sale, now):
+        return Phase.CANCELLED
+    if (
+        health.accepted(sale, seen).status != "True"
+        or health.pools_bound(sale, seen).status != "True"
+    ):
+        return Phase.PENDING
+    if now < warmup_time(sale):
+        return Phase.SCHEDULED
+    return Phase.WARMING
+
+
+def has_missed(sale: FlashSale, now: datetime) -> bool:
+    """Tell whether a sale without a gate is too late to open at all."""
+    if sale.spec.late_open_policy == "Reject" and now >= sale.spec.open_time:
+        return True
+    return now >= sale.spec.close_time
+
+
+def warmup_time(sale: FlashSale) -> datetime:
+    """Return when the gate is to be armed."""
+    return sale.spec.open_time - timedelta(seconds=sale.spec.warmup.lead_seconds)
+
+
+def _closed_or_settled(
+    sale: FlashSale, seen: Seen, gate: control.SaleState, now: datetime
+) -> Phase:
+    is_conserved = all(pool.is_conserved for pool in seen.pools.values())
+    is_due = now >= _settle_time(sale, gate, now)
+    if gate.drained and seen.unread == 0 and is_due and is_conserved:
+        return Phase.SETTLED
+    return Phase.CLOSED
+
+
+def _settle_time(sale: FlashSale, gate: control.SaleState, now: datetime) -> datetime:
+    closed = sale.status.timeline.close_time or min(gate.close_time, now)
+    return closed + timedelta(seconds=sale.spec.settlement.grace_seconds)
+
+
+# --- what each phase wants ------------------------------------------------------------------------
+
+
+def _plan(phase: Phase, sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
+    match phase:
+        case Phase.PENDING:
+            return _pending(sale, seen, now)
+        case Phase.SCHEDULED:
+            return _scheduled(sale, seen, now)
+        case Phase.WARMING:
+            return _warming(sale, seen, now)
+        case Phase.OPEN | Phase.SOLD_OUT:
+            return _open(sale, seen, now)
+        case Phase.CLOSED:
+            return _closed(sale, seen, now)
+        case Phase.SETTLED:
+            return _over(sale, sale.status.timeline.settle_time, now)
+        case Phase.CANCELLED:
+            return _cancelled(sale, seen, now)
+        case _:
+            assert_never(phase)
+
+
+def _pending(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
+    """Wait for pools; ask inventory again now and then where it refused the sale."""
+    if health.pools_bound(sale, seen).status != "True" or seen.silence is not None:
+        return _Plan()
+    gate = _gate_action(sale, seen, now) if now >= warmup_time(sale) else ()
+    return _Plan(actions=gate, wake_at=_retry(seen.gate_failure))
+
+
+def _scheduled(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
+    return _Plan(
+        actions=_topic_action(sale, seen, now),
+        next_phase=Phase.WARMING,
+        next_time=warmup_time(sale),
+        wake_at=_retry(seen.topic_failure),
+    )
+
+
+def _warming(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
+    """The topic comes first, but neither its failure nor a slow Kafka may keep the gate from being armed in time."""
+    topic, gate = _topic_action(sale, seen, now), _gate_action(sale, seen, now)
+    is_urgent = sale.spec.open_time - now < URGENT
+    return _Plan(
+        actions=gate + topic if is_urgent else topic + gate,
+        next_phase=Phase.OPEN,
+        next_time=sale.spec.open_time if now < sale.spec.open_time else None,
+        wake_at=_earliest(_retry(seen.topic_failure), _retry(seen.gate_failure)),
+    )
+
+
+def _open(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
+    close_time = sale.spec.close_time if seen.gate is None else seen.gate.close_time
+    return _Plan(
+        actions=_gate_action(sale, seen, now) + _topic_action(sale, seen, now),
+        next_phase=Phase.CLOSED,
+        next_time=close_time,
+        wake_at=_earliest(_retry(seen.topic_failure), _retry(seen.gate_failure)),
+    )
+
+
+def _closed(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
+    """Nothing is sold any more; wait until every hold has its fate and every event was read."""
+    gate = seen.gate
+    if gate is None:
+        return _Plan()
+    due = _settle_time(sale, gate, now)
+    actions = _gate_action(sale, seen, now)
+    wake_at = due
+    if now >= due and gate.drained and seen.silence is None:
+        actions += _unread_action(seen, now)
+        wake_at = _retry(seen.unread_failure) or now + DRAIN_CHECK
+    return _Plan(
+        actions=actions,
+        next_phase=Phase.SETTLED,
+        next_time=due if now < due else None,
+        wake_at=_earliest(wake_at, _retry(seen.gate_failure)),
+    )
+
+
+def _cancelled(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
+    plan = _over(sale, sale.status.timeline.close_time, now)
+    if seen.gate is None or seen.silence is not None:
+        return plan
+    return _Plan(
+        actions=_gate_action(sale, seen, now) + plan.actions,
+        wake_at=_earliest(plan.wake_at, _retry(seen.gate_failure)),
+    )
+
+
+def _over(sale: FlashSale, since: datetime | None, now: datetime) -> _Plan:
+    ttl = sale.spec.ttl_seconds_after_settled
+    if ttl is None or since is None:
+        return _Plan()
+    due = since + timedelta(seconds=ttl)
+    return _Plan(actions=(DeleteSale(),)) if now >= due else _Plan(wake_at=due)
+
+
+def _plan_deletion(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
+    """Shut the gate, let holds and payments end, give the topic back, and only then let the object go."""
+    if not sale.is_finalized:
+        return _Plan()
+    if seen.silence is not None:
+        return _Plan()
+    gate = seen.gate
+    if gate is not None and now < gate.close_time and gate.state != "Cancelled":
+        return _Plan(actions=_gate_action(sale, seen, now), wake_at=_retry(seen.gate_failure))
+    if gate is not None and not gate.drained:
+        return _Plan(wake_at=now + DRAIN_CHECK)
+    if sale.spec.messaging.reclaim_policy == "Delete":
+        if seen.unread != 0:
+            again = _retry(seen.unread_failure) or now + DRAIN_CHECK
+            return _Plan(actions=_unread_action(seen, now), wake_at=again)
+        if _is_due(seen.topic_failure, now):
+            return _Plan(actions=(DropTopic(), DropFinalizer()))
+        return _Plan(wake_at=_retry(seen.topic_failure))
+    return _Plan(actions=(DropFinalizer(),))
+
+
+# --- single effects -------------------------------------------------------------------------------
+
+
+def wanted_state(sale: FlashSale) -> control.DesiredState:
+    """Return the state that the gate shall have."""
+    return "Cancelled" if sale.is_deleting else sale.spec.desired_state
+
+
+def _gate_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, ...]:
+    gate = seen.gate
+    state = wanted_state(sale)
+    if seen.silence is not None or not _is_due(_of(sale, seen.gate_failure), now):
+        return ()
+    if gate is None and state == "Cancelled":
+        return ()
+    if gate is not None and gate.generation >= sale.generation and gate.state == state:
+        return ()
+    if gate is not None and gate.state == "Cancelled":
+        return ()
+    close_time = sale.spec.close_time
+    if gate is not None and close_time < now < gate.close_time:
+        close_time = now  # an open sale that shall have closed in the past closes now
+    return (PutGate(state, close_time),)
+
+
+def _topic_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, ...]:
+    if not _is_due(_of(sale, seen.topic_failure), now):
+        return ()
+    wanted, topic = sale.spec.messaging, seen.topic
+    if (
+        topic is not None
+        and topic.partitions >= wanted.partitions
+        and topic.retention_seconds == wanted.retention_seconds
+    ):
+        return ()
+    return (EnsureTopic(),)
+
+
+def _unread_action(seen: Seen, now: datetime) -> tuple[Action, ...]:
+    is_wanted = seen.unread is None and _is_due(seen.unread_failure, now)
+    return (CountUnread(),) if is_wanted else ()
+
+
+def _finalized(sale: FlashSale, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    leaves_traces = any(isinstance(each, EnsureTopic | PutGate) for each in actions)
+    if leaves_traces and not sale.is_finalized and not sale.is_deleting:
+        return (AddFinalizer(), *actions)
+    return actions
+
+
+def _of(sale: FlashSale, failure: Failure | None) -> Failure | None:
+    """Forget a failure of an older generation: the new one deserves a try at once."""
+    return failure if failure is not None and failure.generation == sale.generation else None
+
+
+def _is_due(failure: Failure | None, now: datetime) -> bool:
+    return failure is None or now >= failure.retry_at
+
+
+def _retry(failure: Failure | None) -> datetime | None:
+    return None if failure is None else failure.retry_at
+
+
+def _earliest(*moments: datetime | None) -> datetime | None:
+    known = [moment for moment in moments if moment is not None]
+    return min(known, default=None)
+
+
+def _next(now: datetime, *moments: datetime | None) -> datetime | None:
+    """Return the earliest moment to come; what is due already was acted on in this very pass."""
+    return _earliest(*(moment for moment in moments if moment is not None and moment > now))
+
+
+# --- what is remembered ---------------------------------------------------------------------------
+
+
+def _timeline(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> Timeline:
+    known, gate = sale.status.timeline, seen.gate
+    armed = known.armed_time
+    if armed is None and gate is not None:
+        # A gate that an earlier process stored was in time: one that comes late says so itself.
+        armed = seen.armed_at or min(now, gate.open_time)
+    warmup = known.warmup_start_time
+    if warmup is None and (phase is Phase.WARMING or gate is not None):
+        warmup = min(now, armed or now)
+    opened = known.open_time
+    if opened is None and gate is not None:
+        opened = _open_time(sale, gate, armed or now, now)
+    first = known.first_reservation_time or (gate.first_reservation_time if gate else None)
+    latency = known.open_latency_millis
+    if latency is None and first is not None:
+        latency = max(0, (first - sale.spec.open_time) // timedelta(milliseconds=1))
+    closed = known.close_time
+    if closed is None and phase in {Phase.CLOSED, Phase.SETTLED, Phase.CANCELLED}:
+        closed = now if gate is None else min(gate.close_time, now)
+    return Timeline(
+        warmup_start_time=warmup,
+        armed_time=armed,
+        open_time=opened,
+        first_reservation_time=first,
+        open_latency_millis=latency,
+        sold_out_time=known.sold_out_time or (gate.sold_out_time if gate else None),
+        close_time=closed,
+        settle_time=known.settle_time or (now if phase is Phase.SETTLED else None),
+    )
+
+
+def _open_time(
+    sale: FlashSale, gate: control.SaleState, armed: datetime, now: datetime
+) -> datetime | None:
+    """Return when the gate really opened: on time, when it was armed late, or when it was resumed."""
+    if not has_opened(sale, gate, now) or now < gate.open_time:
+        return None
+    if health.was_suspended(sale):
+        return min(gate.first_reservation_time or now, now)
+    return max(gate.open_time, armed)

@@ -1,0 +1,269 @@
+"""A sale's pass: observe, decide, apply, read back, and one status patch."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+import msgspec
+
+from doorbuster.kit import client
+from doorbuster_operator import metrics
+from doorbuster_operator.conditions import Notice
+from doorbuster_operator.sale import facts, lifecycle, model, resources
+from doorbuster_operator.sale.health import REFUSALS
+from doorbuster_operator.topics import TopicRefusedError, TopicsUnavailableError
+from doorbuster_operator.world import World, identity_of
+
+ROUNDS = 6
+REFUSED_RETRY = timedelta(seconds=10)
+OUTAGE_RETRY = timedelta(seconds=1)
+KAFKA_RETRY = timedelta(seconds=2)
+COUNTERS_EVERY_SECONDS = 5.0
+UNREAD_GOOD_SECONDS = 2.0
+BUSINESS_STATUSES = frozenset({409, 422})
+
+
+class SaleSubject:
+    """One FlashSale with what this process remembers of its own attempts; nothing of it is needed after a restart."""
+
+    kind = "flashsale"
+
+    def __init__(
+        self, world: World, name: str, uid: str, on_change: Callable[[str], None]
+    ) -> None:
+        self._world = world
+        self._on_change = on_change
+        self._topic: facts.TopicSeen | None = None
+        self._topic_failure: facts.Failure | None = None
+        self._gate_failure: facts.Failure | None = None
+        self._armed_at: datetime | None = None
+        self._unread: int | None = None
+        self._unread_at = float("-inf")
+        self._unread_failure: facts.Failure | None = None
+        self._counted_at = float("-inf")
+        self._told: set[str] = set()
+        self._uid = uid
+        self.name = name
+        self.is_watched = False
+
+    async def run_pass(self) -> datetime | None:
+        """Bring the sale to where it should be now and tell how it is."""
+        world = self._world
+        sale = self._current()
+        if sale is None:
+            return None
+        notices: dict[str, Notice] = {}
+        timeline = sale.status.timeline
+        if world.monotonic() - self._unread_at >= UNREAD_GOOD_SECONDS:
+            self._unread = None
+        for _ in range(ROUNDS):
+            now = world.inventory.now()
+            seen = self._look(sale)
+            decision = lifecycle.decide(_remember(sale, timeline), seen, now)
+            timeline = decision.timeline
+            notices |= {each.key: each for each in decision.notices}
+            if not decision.actions:
+                break
+            for action in decision.actions:
+                if isinstance(action, facts.DropFinalizer | facts.DeleteSale):
+                    await self._tell(sale, notices, now)
+                if not await self._apply(sale, action, now):
+                    break
+                if isinstance(action, facts.DropFinalizer | facts.DeleteSale):
+                    self.is_watched = False
+                    return None
+            sale = self._current()
+            if sale is None:
+                return None
+        self.is_watched = decision.is_watched
+        again_at = await self._write(sale, seen, decision, notices, now)
+        if decision.actions:  # more rounds than one pass takes: go on after a breath
+            again_at = now + OUTAGE_RETRY
+        moments = [each for each in (decision.wake_at, again_at) if each is not None]
+        return min(moments, default=None)
+
+    def _current(self) -> model.FlashSale | None:
+        sale = self._world.sales.get(self.name)
+        return sale if sale is not None and sale.uid == self._uid else None
+
+    def _look(self, sale: model.FlashSale) -> facts.Seen:
+        inventory = self._world.inventory
+        return facts.Seen(
+            pools=self._world.pools_of(sale),
+            silence=inventory.silence,
+            gate=inventory.gates.get(sale.uid),
+            armed_at=self._armed_at,
+            gate_failure=self._gate_failure,
+            topic=self._topic,
+            topic_failure=self._topic_failure,
+            unread=self._unread,
+            unread_failure=self._unread_failure,
+            offset=inventory.offset,
+        )
+
+    async def _apply(self, sale: model.FlashSale, action: facts.Action, now: datetime) -> bool:
+        """Do one thing; tells whether what follows it may be done too."""
+        world = self._world
+        about = identity_of(sale, model.KIND)
+        match action:
+            case facts.AddFinalizer():
+                body = await world.cluster.apply_finalizers(about, model.PLURAL, [model.FINALIZER])
+                world.keep_sale(model.parse(body))
+                return True
+            case facts.DropFinalizer():
+                await world.cluster.apply_finalizers(about, model.PLURAL, [])
+                return True
+            case facts.DeleteSale():
+                await world.cluster.delete(about, model.PLURAL)
+                return True
+            case facts.PutGate():
+                await self._put_gate(sale, action, now)
+                return True
+            case facts.EnsureTopic():
+                await self._ensure_topic(sale, now)
+                return True
+            case facts.CountUnread():
+                await self._count_unread(sale, now)
+                return True
+            case facts.DropTopic():
+                return await self._drop_topic(sale, now)
+            case _:
+                assert_never(action)
+
+    async def _put_gate(self, sale: model.FlashSale, put: facts.PutGate, now: datetime) -> None:
+        inventory = self._world.inventory
+        if inventory.fence is None:
+            return
+        is_first = sale.uid not in inventory.gates
+        gate = resources.gate(
+            sale, state=put.state, close_time=put.close_time, fence=inventory.fence
+        )
+        try:
+            stored = await inventory.put_sale(sale.uid, gate)
+        except client.RefusedError as error:
+            is_business = error.status in BUSINESS_STATUSES and error.code != "STALE_EPOCH"
+            self._gate_failure = _failure(
+                sale,
+                REFUSALS.get(error.code, "Refused"),
+                error.detail or error.code,
+                now + (REFUSED_RETRY if is_business else OUTAGE_RETRY),
+                is_refusal=is_business,
+            )
+            return
+        except client.UnavailableError as error:
+            self._gate_failure = _failure(
+                sale, "InventoryUnavailable", f"{error}.", now + OUTAGE_RETRY
+            )
+            return
+        self._gate_failure = None
+        if is_first:
+            self._armed_at = stored.server_time
+
+    async def _ensure_topic(self, sale: model.FlashSale, now: datetime) -> None:
+        try:
+            self._topic = await self._world.topics.ensure(resources.topic(sale))
+            self._topic_failure = None
+        except (TopicRefusedError, TopicsUnavailableError) as error:
+            self._topic_failure = _kafka_failure(sale, error, now)
+
+    async def _count_unread(self, sale: model.FlashSale, now: datetime) -> None:
+        try:
+            self._unread = await self._world.topics.unread(resources.topic(sale).name)
+            self._unread_at = self._world.monotonic()
+            self._unread_failure = None
+        except (TopicRefusedError, TopicsUnavailableError) as error:
+            self._unread_failure = _kafka_failure(sale, error, now)
+
+    async def _drop_topic(self, sale: model.FlashSale, now: datetime) -> bool:
+        try:
+            await self._world.topics.delete(resources.topic(sale).name)
+        except (TopicRefusedError, TopicsUnavailableError) as error:
+            self._topic_failure = _kafka_failure(sale, error, now)
+            return False
+        return True
+
+    async def _write(
+        self,
+        sale: model.FlashSale,
+        seen: facts.Seen,
+        decision: facts.Decision,
+        notices: dict[str, Notice],
+        now: datetime,
+    ) -> datetime | None:
+        """Patch the status if anything changed; returns when to write again.
+
+        That is when counters that were held back are due, or now when the object is another than was decided on.
+        """
+        world = self._world
+        self._measure(sale, seen, decision)
+        shown = sale.raw_status.get("inventory")
+        counted = resources.counters(seen.gate) if seen.gate is not None else shown
+        status = resources.status(sale, seen, decision, now=now, inventory=shown)
+        if status == sale.raw_status:
+            if counted == shown:
+                return None
+            age = world.monotonic() - self._counted_at
+            if age < COUNTERS_EVERY_SECONDS:
+                return now + timedelta(seconds=COUNTERS_EVERY_SECONDS - age)
+        if counted is not None:
+            status["inventory"] = counted
+        await self._tell(sale, notices, now)
+        about = identity_of(sale, model.KIND)
+        body: dict[str, Any] = await world.cluster.apply_status(about, model.PLURAL, status)
+        metrics.STATUS_WRITES.labels(self.kind).inc()
+        self._counted_at = world.monotonic()
+        fresh = model.parse(body)
+        world.keep_sale(fresh)
+        if sale.status.phase is not decision.phase:
+            self._on_change(sale.name)
+        is_stale = fresh.generation != sale.generation or fresh.is_deleting != sale.is_deleting
+        return now if is_stale else None
+
+    async def _tell(
+        self, sale: model.FlashSale, notices: dict[str, Notice], now: datetime
+    ) -> None:
+        about = identity_of(sale, model.KIND)
+        for notice in notices.values():
+            if notice.key not in self._told:
+                await self._world.tell(notice, about, now)
+                self._told.add(notice.key)
+
+    def _measure(self, sale: model.FlashSale, seen: facts.Seen, decision: facts.Decision) -> None:
+        latency = decision.timeline.open_latency_millis
+        if latency is not None and sale.status.timeline.open_latency_millis is None:
+            metrics.OPEN_DELAY.observe(latency / 1000)
+        if seen.offset is not None:
+            metrics.CLOCK_OFFSET.set(seen.offset / timedelta(seconds=1))
+        for phase in model.Phase:
+            value = 1 if phase is decision.phase else 0
+            metrics.SALE_PHASE.labels(f"{sale.namespace}.{sale.name}", str(phase)).set(value)
+
+
+def _remember(sale: model.FlashSale, timeline: model.Timeline) -> model.FlashSale:
+    """Carry the timeline of an earlier round, so that what a round saw is not forgotten by its own effect."""
+    return msgspec.structs.replace(
+        sale, status=msgspec.structs.replace(sale.status, timeline=timeline)
+    )
+
+
+def _failure(
+    sale: model.FlashSale,
+    reason: str,
+    message: str,
+    retry_at: datetime,
+    *,
+    is_refusal: bool = False,
+) -> facts.Failure:
+    return facts.Failure(
+        reason=reason,
+        message=message,
+        retry_at=retry_at,
+        generation=sale.generation,
+        is_refusal=is_refusal,
+    )
+
+
+def _kafka_failure(sale: model.FlashSale, error: Exception, now: datetime) -> facts.Failure:
+    if isinstance(error, TopicRefusedError):
+        return _failure(sale, error.reason, str(error), now + REFUSED_RETRY, is_refusal=True)
+    return _failure(sale, "KafkaUnavailable", str(error), now + KAFKA_RETRY)
