@@ -75,7 +75,7 @@ async def enrol(
     """
     entrances: dict[str, Entrance] = {}
     waiting = iter(plans)
-    async with Visitor(url, plans[0].address, limit=IN_FLIGHT) as visitor:
+    async with Visitor(url, plans[0].address) as visitor:
 
         async def usher() -> None:
             for plan in waiting:  # shared by all ushers: each takes the next buyer

@@ -3,16 +3,16 @@
 import asyncio
 import dataclasses
 import datetime
+import ssl
+import urllib.parse
 from types import TracebackType
 from typing import Any, Self
 
-import aiohttp
 import msgspec
-import yarl
+
+from . import wire
 
 CALL_SECONDS = 15.0
-ANSWER_BYTES = 64 * 1024
-KEEPALIVE_SECONDS = 65.0
 MAX_RETRY_AFTER_SECONDS = 5.0
 
 
@@ -57,21 +57,21 @@ class SalePage:
 
 
 class Visitor:
-    """One browser: at most ``limit`` connections, kept alive; X-Forwarded-For carries its address."""
+    """One browser: connections of its own, kept alive; X-Forwarded-For carries its address."""
 
-    def __init__(
-        self, url: str, address: str, *, token: str | None = None, limit: int = 4
-    ) -> None:
-        self._url = yarl.URL(url)
-        self._headers = {"X-Forwarded-For": address}
+    def __init__(self, url: str, address: str, *, token: str | None = None) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url} is no address of a shop")
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._host = parts.hostname
+        self._port = parts.port or (443 if self._tls else 80)
+        self._base = parts.path.rstrip("/")
+        self._address = address
+        self._fixed = f" HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\n"
         if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, keepalive_timeout=KEEPALIVE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
-            auto_decompress=False,
-        )
+            self._fixed += f"Authorization: Bearer {token}\r\n"
+        self._idle: list[wire.Connection] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,11 +82,13 @@ class Visitor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.close()
+        self.close()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the connections."""
-        await self._session.close()
+        for connection in self._idle:
+            connection.cut()
+        self._idle.clear()
 
     async def call(
         self,
@@ -98,23 +100,34 @@ class Visitor:
         address: str | None = None,
     ) -> Answer:
         """Send one call and return its answer; raises NoAnswerError when there was none."""
-        headers = self._headers if address is None else {"X-Forwarded-For": address}
-        if key is not None:
-            headers = headers | {"Idempotency-Key": key}
-        data = None
-        if body is not None:
-            headers = headers | {"Content-Type": "application/json"}
-            data = msgspec.json.encode(body)
+        request = self._request(method, path, body, key, address or self._address)
         try:
-            async with self._session.request(
-                method, self._url.join(yarl.URL(path)), data=data, headers=headers
-            ) as response:
-                raw = await response.content.read(ANSWER_BYTES)
-                while not response.content.at_eof() and len(raw) < ANSWER_BYTES:
-                    raw += await response.content.read(ANSWER_BYTES)
-                return _answer(response.status, raw, response.headers.get("Retry-After"))
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
-            raise NoAnswerError(type(error).__name__) from error
+            connection = await self._connection()
+            response = await connection.exchange(request, CALL_SECONDS)
+            if connection.is_usable:
+                self._idle.append(connection)
+            return _answer(response)
+        except (wire.WireError, msgspec.DecodeError) as error:
+            raise NoAnswerError(str(error)) from error
+
+    async def _connection(self) -> wire.Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable:
+                return connection
+        return await wire.Connection.open(self._host, self._port, self._tls)
+
+    def _request(
+        self, method: str, path: str, body: dict[str, Any] | None, key: str | None, address: str
+    ) -> bytes:
+        head = f"{method} {self._base}{path}{self._fixed}X-Forwarded-For: {address}\r\n"
+        if key is not None:
+            head += f"Idempotency-Key: {key}\r\n"
+        if body is None:
+            return f"{head}\r\n".encode("ascii")
+        data = msgspec.json.encode(body)
+        head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        return head.encode("ascii") + data
 
     async def call_and_cut(
         self, after_millis: int, method: str, path: str, *, body: dict[str, Any], key: str
@@ -149,17 +162,19 @@ def _unix_ms(text: str) -> float:
     return datetime.datetime.fromisoformat(text).timestamp() * 1000
 
 
-def _answer(status: int, raw: bytes, retry_after: str | None) -> Answer:
+def _answer(response: wire.Response) -> Answer:
+    status, code = response.status, ""
     try:
-        body = msgspec.json.decode(raw) if raw else {}
+        body = msgspec.json.decode(response.body) if response.body else {}
     except msgspec.DecodeError:
         if status < 500:
             raise
         body = {}  # a proxy's own error page
     if not isinstance(body, dict):
         body = {"items": body}
-    seconds = None
-    if retry_after is not None and retry_after.isdigit():
-        seconds = min(float(retry_after), MAX_RETRY_AFTER_SECONDS)
-    code = "" if status < 400 else str(body.get("code", f"HTTP_{status}"))
-    return Answer(status=status, code=code, body=body, retry_after=seconds)
+    if status >= 400:
+        code = str(body.get("code", f"HTTP_{status}"))
+    retry_after = response.retry_after
+    if retry_after is not None:
+        retry_after = min(retry_after, MAX_RETRY_AFTER_SECONDS)
+    return Answer(status=status, code=code, body=body, retry_after=retry_after)
