@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
-from aiohttp import web
+from aiohttp import http_exceptions, web
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
 from . import auth, ids, telemetry
 
-Body = TypeVar("Body", bound=msgspec.Struct)
+Body = TypeVar("Body")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_BODY_BYTES = 256 * 1024
@@ -164,7 +164,15 @@ async def read_json(request: web.Request, body_type: type[Body]) -> Body:
     """Parse the body strictly; raises MalformedError, InvalidError or UnsupportedMediaTypeError."""
     if request.content_type != "application/json":
         raise UnsupportedMediaTypeError("send Content-Type: application/json")
-    return decode(await request.read(), body_type)
+    return decode(await read_body(request), body_type)
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Read the whole body; raises MalformedError when its transfer or content encoding is broken."""
+    try:
+        return await request.read()
+    except (web.RequestPayloadError, http_exceptions.PayloadEncodingError) as error:
+        raise MalformedError("the body is broken") from error
 
 
 def decode(raw: bytes, body_type: type[Body]) -> Body:
