@@ -1,0 +1,149 @@
+"""Buyers' questions, payment's question and the sweep, on fakes."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from doorbuster.contracts import internal
+from doorbuster.kit.consumer import Delivery
+from doorbuster.order.domain import SWEEP_AGAIN, State, UnknownOrderError
+from doorbuster.order.usecases import Orders
+from doorbuster.testing import stories
+from doorbuster.testing.orders import FakeCheckout, FakeInventory, FakeOrderStore
+
+ORDER, BUYER = stories.order_id(), stories.user_id()
+
+
+class World:
+    """The use cases over fakes, with a clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.store, self.checkout, self.inventory = (
+            FakeOrderStore(),
+            FakeCheckout(),
+            FakeInventory(),
+        )
+        self.time: datetime = stories.at(10)
+        self.announced: list[str] = []
+        self.orders = Orders(
+            store=self.store,
+            checkout=self.checkout,
+            inventory=self.inventory,
+            now=lambda: self.time,
+            announce=self.announced.extend,
+        )
+
+    async def hear(self, *events: Any) -> None:
+        await self.orders.take_in(
+            [Delivery(event=event, topic=stories.TOPIC, carrier={}) for event in events]
+        )
+
+    def placed_at_checkout(self) -> None:
+        event = stories.placed()
+        fields = {name: getattr(event, name) for name in event.__struct_fields__}
+        self.checkout.placed[ORDER] = internal.PlacedOrder(**fields)
+
+    def reserved(self, state: Any) -> None:
+        self.inventory.reservations[ORDER] = internal.ReservationState(
+            order_id=ORDER, state=state, attempt=0, expires_at=None
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_an_order_that_has_not_arrived_is_pending_by_checkouts_word(world: World) -> None:
+    world.placed_at_checkout()
+    status = await world.orders.show_status(ORDER, BUYER)
+    assert (status.status, status.pay_by) == ("pending", stories.at(121))
+    assert str((await world.orders.show(ORDER, BUYER)).amount) == "999.00"
+
+
+async def test_checkout_is_not_asked_about_what_is_known(world: World) -> None:
+    await world.hear(stories.paid())
+    world.checkout.away = True
+    assert (await world.orders.show_status(ORDER, BUYER)).status == "confirmed"
+    assert world.checkout.asked == 0
+
+
+async def test_details_are_asked_for_while_only_the_decline_has_arrived(world: World) -> None:
+    await world.hear(stories.failed())
+    world.placed_at_checkout()
+    order = await world.orders.show(ORDER, BUYER)
+    assert (order.status, str(order.amount)) == ("pending", "999.00")
+    assert (await world.orders.show_status(ORDER, BUYER)).last_payment == "declined"
+
+
+async def test_an_unknown_order_is_unknown(world: World) -> None:
+    with pytest.raises(UnknownOrderError):
+        await world.orders.show_status(ORDER, BUYER)
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_other_peoples_orders_are_unknown(world: World, arrived: bool) -> None:
+    world.placed_at_checkout()
+    if arrived:
+        await world.hear(stories.paid())
+    with pytest.raises(UnknownOrderError):
+        await world.orders.show(ORDER, stories.user_id(2))
+
+
+async def test_while_only_checkout_could_tell_nobody_says_unknown(world: World) -> None:
+    world.checkout.away = True
+    with pytest.raises(ConnectionError):
+        await world.orders.show_status(ORDER, BUYER)
+
+
+async def test_payment_learns_what_is_missing(world: World) -> None:
+    await world.hear(stories.placed(1), stories.paid(2), stories.captured(3))
+    asked = [stories.order_id(number) for number in (1, 2, 3, 4)]
+    assert await world.orders.missing(asked) == [asked[0], asked[2], asked[3]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [("RELEASED", "expired"), ("SOLD", "confirmed"), ("RETURNED", "cancelled")],
+)
+async def test_the_sweep_takes_inventorys_answer(world: World, answer: str, shown: str) -> None:
+    await world.hear(stories.placed())
+    world.reserved(answer)
+    world.time = stories.at(120)
+    await world.orders.sweep()
+    assert (await world.orders.show_status(ORDER, BUYER)).status == "pending"
+    world.time = stories.at(140)
+    await world.orders.sweep()
+    assert (await world.orders.show_status(ORDER, BUYER)).status == shown
+    assert world.store.checks[ORDER] is None
+
+
+async def test_an_order_still_being_paid_is_asked_about_again(world: World) -> None:
+    await world.hear(stories.placed())
+    world.reserved("PAYING")
+    world.time = stories.at(140)
+    await world.orders.sweep()
+    assert world.store.orders[ORDER].state is State.PENDING
+    assert world.store.checks[ORDER] == stories.at(140) + SWEEP_AGAIN
+
+
+async def test_the_sweep_keeps_what_it_learnt_before_inventory_went_away(world: World) -> None:
+    await world.hear(stories.placed(1), stories.placed(2, pay_by=stories.at(122)))
+    world.reserved("RELEASED")
+    world.time = stories.at(140)
+    world.inventory.answers_left = 1
+    with pytest.raises(ConnectionError):
+        await world.orders.sweep()
+    assert world.store.orders[ORDER].state is State.EXPIRED
+    assert world.store.orders[stories.order_id(2)].state is State.PENDING
+
+
+async def test_what_changed_is_announced(world: World) -> None:
+    await world.hear(stories.placed(1), stories.paid(1))
+    assert world.announced == [ORDER]
+
+
+async def test_an_empty_batch_touches_no_store(world: World) -> None:
+    world.store.away = True
+    await world.hear()
