@@ -255,7 +255,7 @@ def _verdict(facts: Facts, snapshot: Snapshot, units: int, violations: list[str]
     open_delay = round(min(created) - facts.run.open_ms, 1) if created else None
     if open_delay is not None and open_delay < 0:
         violations.append(f"I5: the first hold was taken {-open_delay} ms before the opening")
-    finals = [call.end for call in _checkouts(facts) if call.code == "SOLD_OUT"]
+    sold_out = snapshot.sold_out_ms
     ends = [end.at for end in facts.endings.values() if end.reason in {"sold_out", "paid"}]
     refused, told = _refused(facts)
     first = _first_answers(facts)
@@ -275,7 +275,7 @@ def _verdict(facts: Facts, snapshot: Snapshot, units: int, violations: list[str]
         refused_p50_millis=percentile(told, 0.50),
         refused_p99_millis=percentile(told, 0.99),
         open_delay_millis=open_delay,
-        sold_out_after_millis=round(min(finals) - facts.open_at, 1) if finals else None,
+        sold_out_after_millis=round(sold_out - facts.run.open_ms, 1) if sold_out else None,
         violations=violations,
         first_answer_p50_millis=percentile(first, 0.50),
         first_answer_p99_millis=percentile(first, 0.99),

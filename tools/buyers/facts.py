@@ -72,7 +72,10 @@ class Intent:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The stores at rest; ``permits`` is what Redis would hand out (None: the sale uses no permits)."""
+    """The stores at rest; ``permits`` is what Redis would hand out (None: the sale uses no permits).
+
+    ``sold_out_ms`` is when the last unit was sold, Unix time by the authority's clock.
+    """
 
     counters: Counters
     per_user_limit: int
@@ -82,6 +85,7 @@ class Snapshot:
     orders: list[OrderRow]
     intents: list[Intent]
     permits: int | None
+    sold_out_ms: float | None = None
     pending: dict[str, int] = dataclasses.field(default_factory=dict)
 
 

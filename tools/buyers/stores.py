@@ -44,7 +44,11 @@ SELECT r.order_id, r.user_id, r.state, l.qty,
        extract(epoch FROM r.created_at)::float8 * 1000 AS created_ms
 FROM reservation r JOIN reservation_line l USING (order_id) WHERE l.product_id = $1
 """
-SALE = "SELECT sale_uid, per_user_limit, strategy FROM sale_item WHERE product_id = $1"
+SALE = """
+SELECT item.per_user_limit, item.strategy,
+       extract(epoch FROM sale.sold_out_at)::float8 * 1000 AS sold_out_ms
+FROM sale_item item JOIN sale USING (sale_uid) WHERE item.product_id = $1
+"""
 USER_QUANTITIES = "SELECT user_id, qty FROM user_sale_qty WHERE product_id = $1 AND qty > 0"
 PAYMENTS = """
 SELECT order_id, user_id, attempt, state, intent_id FROM payment
@@ -237,6 +241,7 @@ async def _snapshot(addresses: Addresses, scope: Scope) -> facts.Snapshot:
         orders=orders,
         intents=intents,
         permits=permits,
+        sold_out_ms=sale["sold_out_ms"],
         pending=pending,
     )
 

@@ -115,6 +115,7 @@ def good_snapshot() -> facts.Snapshot:
         orders=[order_row(1), order_row(2)],
         intents=[intent(1), intent(2)],
         permits=0,
+        sold_out_ms=OPEN + 640,
         pending={"inventory": 0},
     )
 
@@ -167,7 +168,7 @@ def test_good_sale_holds_the_promise_with_the_right_figures() -> None:
     assert (result.lost_units, result.willing, result.unanswered) == (0, 3, 0)
     assert result.refused_p50_millis == result.refused_p99_millis == 30.0
     assert result.open_delay_millis == 5.0
-    assert result.sold_out_after_millis == 1020.0
+    assert result.sold_out_after_millis == 640.0
     assert result.terminal_after_millis == 1020.0
 
 
