@@ -3,6 +3,7 @@
 Each part can be away (``is_away``); inventory can also act and lose its reply (``lost_replies``).
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -157,6 +158,7 @@ class FakeInventory:
     async def reserve(self, item: internal.ReserveItem) -> Verdict:
         """Take all units or none."""
         self._begin("reserve")
+        await asyncio.sleep(0)  # as any call over the network, it lets others go on
         verdict = self._known(item.order_id, item.request_hash) or self._take(item)
         self._end()
         return verdict
