@@ -6,16 +6,17 @@ only. Finalizers and status are our own.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import kopf
 
+from doorbuster.kit import telemetry
 from doorbuster_operator.pool import model as pool_model
 from doorbuster_operator.sale import model as sale_model
 
-STOP_SECONDS = 2.0
+STOP_SECONDS = 0.5
 Take = Callable[[str | None, Mapping[str, Any]], None]
 
 
@@ -72,14 +73,24 @@ async def watching(
         namespaces=[namespace],
         standalone=True,
     )
-    # kopf takes over the signals; whoever opens this context puts its own handlers back.
-    everything_else = asyncio.all_tasks() - set(tasks)
-    task: asyncio.Task[None] = asyncio.create_task(
-        kopf.run_tasks(tasks, ignored=everything_else), name="watch"
-    )
+    # kopf takes over the signals; whoever opens this context puts its own handlers back. Its run_tasks() would, at
+    # the end, wait for and cancel every task of the process that it did not start: here only its own are ended.
+    task: asyncio.Task[None] = asyncio.create_task(_first_end(tasks), name="watch")
     try:
         yield task
     finally:
-        stop.set()
-        await asyncio.wait({task}, timeout=STOP_SECONDS)
         task.cancel()
+        stop.set()
+        _, running = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        for each in running:
+            each.cancel()
+        if running:
+            await asyncio.wait(running, timeout=STOP_SECONDS)
+
+
+async def _first_end(tasks: Collection["asyncio.Task[Any]"]) -> None:
+    """Return as soon as one of kopf's root tasks has ended: none does while the watch lives."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for each in done:
+        if not each.cancelled() and each.exception() is not None:
+            telemetry.log().error("watch_failed", error=repr(each.exception())[:300])
