@@ -1,0 +1,52 @@
+"""What the payment service is told by its environment."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from doorbuster.kit import config
+
+from .domain import Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentConfig:
+    """Settings of payment; ``recover_seconds`` must exceed the longest conversation with the provider."""
+
+    dsn: str = config.setting("DOORBUSTER_PAYMENT_DSN", secret=True)
+    kafka_bootstrap: str = config.setting("DOORBUSTER_KAFKA_BOOTSTRAP")
+    user_urls: tuple[str, ...] = config.setting("DOORBUSTER_USER_URLS", config.comma_list)
+    checkout_urls: tuple[str, ...] = config.setting("DOORBUSTER_CHECKOUT_URLS", config.comma_list)
+    inventory_urls: tuple[str, ...] = config.setting(
+        "DOORBUSTER_INVENTORY_URLS", config.comma_list
+    )
+    order_urls: tuple[str, ...] = config.setting("DOORBUSTER_ORDER_URLS", config.comma_list)
+    psp_url: str = config.setting("DOORBUSTER_PSP_URL")
+    psp_key: str = config.setting("DOORBUSTER_PSP_KEY", secret=True)
+    psp_webhook_secret: str = config.setting(
+        "DOORBUSTER_PSP_WEBHOOK_SECRET", default="", secret=True
+    )
+    allow_raw_cards: bool = config.setting(
+        "DOORBUSTER_ALLOW_RAW_CARDS", config.boolean, default=False
+    )
+    service_key_file: str = config.setting("DOORBUSTER_SERVICE_KEY_FILE")
+    service_keys_dir: str = config.setting("DOORBUSTER_SERVICE_KEYS_DIR")
+    answer_seconds: float = config.setting("DOORBUSTER_PAYMENT_ANSWER_SECONDS", float, default=10)
+    recover_seconds: float = config.setting(
+        "DOORBUSTER_PAYMENT_RECOVER_SECONDS", float, default=15
+    )
+    order_known_seconds: float = config.setting(
+        "DOORBUSTER_PAYMENT_ORDER_KNOWN_SECONDS", float, default=10
+    )
+
+    def limits(self) -> Limits:
+        """Return the limits; raises ConfigError when recovery could overtake a call that is under way."""
+        if self.recover_seconds <= self.answer_seconds:
+            raise config.ConfigError(
+                "DOORBUSTER_PAYMENT_RECOVER_SECONDS must exceed DOORBUSTER_PAYMENT_ANSWER_SECONDS"
+            )
+        return Limits(
+            answer_within=timedelta(seconds=self.answer_seconds),
+            take_over_after=timedelta(seconds=self.answer_seconds / 2),
+            recover_after=timedelta(seconds=self.recover_seconds),
+            order_known_after=timedelta(seconds=self.order_known_seconds),
+        )

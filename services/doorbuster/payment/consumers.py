@@ -1,0 +1,24 @@
+"""What payment hears on Kafka: that a paid order was cancelled. Captures need no event, see ``usecases.capture``."""
+
+from doorbuster.contracts import events
+from doorbuster.kit.consumer import Consumer, Delivery
+
+from .usecases import Reversal
+
+GROUP = "payment.orders"
+
+
+def cancellations(bootstrap: str, reversal: Reversal) -> Consumer:
+    """Return the consumer of OrderCancelled; each may come any number of times."""
+
+    async def handle(deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            await reversal.ask(delivery.event.order_id, delivery.event.reason)
+
+    return Consumer(
+        bootstrap=bootstrap,
+        group=GROUP,
+        topics=(events.ORDERS_TOPIC,),
+        types={events.OrderCancelled.type: events.OrderCancelled},
+        handle=handle,
+    )
