@@ -19,6 +19,7 @@ from .layout import PROJECT
 from .stack import Stack
 
 FOLLOW_SECONDS = 0.3
+WIDE = 160  # columns where there is no terminal
 MEGABYTE = 1024 * 1024
 
 
@@ -114,7 +115,7 @@ def _status(arguments: argparse.Namespace, console: Console) -> None:
         table.add_row(
             part.name, f"[{state}]{part.state}", str(part.pid or ""), ports, size, part.detail
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     if down:
         raise SystemExit(3)
 

@@ -1,16 +1,19 @@
 """What a part of the stack is (a server or a service), and what it may know while it starts."""
 
 import signal
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import process
 from .layout import Layout
 from .process import Launch
 from .state import Secrets, State
 
 LOOPBACK = "127.0.0.1"
+TASK = ".task"  # ends the names of a part's short-lived commands
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Site:
     secrets: Secrets
     as_root: bool
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    abort: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
     def bind(self) -> str:
@@ -41,6 +45,20 @@ class Site:
 
     def secret(self, name: str) -> str:
         return self.secrets.named(name)
+
+    def run(self, name: str, launch: Launch, *, within_seconds: float) -> None:
+        """Run a command of the part ``name`` to its end, known to ``down`` while it runs.
+
+        Raises:
+            StackError: it failed, took too long or the stack was interrupted.
+        """
+        process.run_to_end(
+            launch,
+            run_file=self.layout.run_file(f"{name}{TASK}"),
+            log_file=self.layout.log(f"{name}{TASK}"),
+            within_seconds=within_seconds,
+            abort=self.abort,
+        )
 
 
 Say = Callable[[str], None]

@@ -12,11 +12,12 @@ import pwd
 import resource
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -58,13 +59,22 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def parse_stat(line: str) -> tuple[int, str, int] | None:
-    """(pid, state letter, start ticks) of a stat line, None where it is not whole."""
+class Stat(NamedTuple):
+    """The fields of /proc/PID/stat that say who a process is and whether it lives."""
+
+    pid: int
+    state: str
+    threads: int
+    start_ticks: int
+
+
+def parse_stat(line: str) -> Stat | None:
+    """What a stat line says, None where it is not whole."""
     head, bracket, tail = line.rpartition(")")
     fields = tail.split()
     if not bracket or len(fields) < 20:
         return None
-    return int(head.split("(", 1)[0]), fields[0], int(fields[19])
+    return Stat(int(head.split("(", 1)[0]), fields[0], int(fields[17]), int(fields[19]))
 
 
 def read_identity(run_file: Path) -> Identity | None:
@@ -76,11 +86,16 @@ def read_identity(run_file: Path) -> Identity | None:
     if len(lines) < 2:
         return None
     seen = parse_stat(lines[1])
-    return None if seen is None else Identity(boot=lines[0], pid=seen[0], start_ticks=seen[2])
+    if seen is None:
+        return None
+    return Identity(boot=lines[0], pid=seen.pid, start_ticks=seen.start_ticks)
 
 
 def is_alive(identity: Identity) -> bool:
-    """Whether exactly this process runs (a zombie does not)."""
+    """Whether exactly this process runs.
+
+    A zombie does not, unless its other threads are still ending: they hold its files and ports.
+    """
     child = _children.get(identity.pid)
     if child is not None and child.poll() is not None:
         _children.pop(identity.pid, None)
@@ -91,7 +106,9 @@ def is_alive(identity: Identity) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     seen = parse_stat(line)
-    return seen is not None and seen[1] not in "ZX" and seen[2] == identity.start_ticks
+    if seen is None or seen.start_ticks != identity.start_ticks:
+        return False
+    return seen.state not in "ZX" or seen.threads > 1
 
 
 def start(launch: Launch, *, run_file: Path, log_file: Path) -> Identity:
@@ -121,6 +138,39 @@ def start(launch: Launch, *, run_file: Path, log_file: Path) -> Identity:
             raise StackError(f"cannot start {launch.argv[0]}: {error}") from error
     _children[child.pid] = child
     return _announced(child, run_file, log_file)
+
+
+def run_to_end(
+    launch: Launch,
+    *,
+    run_file: Path,
+    log_file: Path,
+    within_seconds: float,
+    abort: threading.Event,
+) -> None:
+    """Run a command as ``start`` does, so that ``down`` knows it too, and wait for its end.
+
+    Raises:
+        StackError: it failed, took too long or was aborted; with its last lines.
+    """
+    words = " ".join(Path(word).name for word in launch.argv[:1])
+    identity = start(launch, run_file=run_file, log_file=log_file)
+    child = _children[identity.pid]
+    deadline = time.monotonic() + within_seconds
+    try:
+        while child.poll() is None:
+            if abort.is_set():
+                raise StackError(f"{words} was interrupted")
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{words} took longer than {within_seconds:.0f} s", log_tail=tail(log_file)
+                )
+            time.sleep(POLL_SECONDS)
+    finally:
+        stop(identity, number=signal.SIGKILL, within_seconds=0.0)
+        run_file.unlink(missing_ok=True)
+    if child.returncode != 0:
+        raise StackError(f"{words} failed", log_tail=tail(log_file))
 
 
 def _announced(child: subprocess.Popen[bytes], run_file: Path, log_file: Path) -> Identity:

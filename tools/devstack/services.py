@@ -95,7 +95,8 @@ class TopicsTask(Task):
 
     @override
     def settle(self, site: Site) -> None:
-        run_doorbuster(site, ("topics",), shared_environment(site))
+        launch = Launch(doorbuster_command("topics"), shared_environment(site))
+        site.run(self.name, launch, within_seconds=COMMAND_SECONDS)
 
 
 class SchemaTask(Task):
@@ -109,8 +110,9 @@ class SchemaTask(Task):
 
     @override
     def settle(self, site: Site) -> None:
-        environment = service_environment(site, self._service)
-        run_doorbuster(site, ("migrate", self._service.name), environment)
+        argv = doorbuster_command("migrate", self._service.name)
+        launch = Launch(argv, service_environment(site, self._service))
+        site.run(self.name, launch, within_seconds=COMMAND_SECONDS)
 
 
 class ServiceProcess(Part):
@@ -299,20 +301,17 @@ def doorbuster_command(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "doorbuster", *arguments)
 
 
-def run_doorbuster(
-    site: Site, arguments: tuple[str, ...], environment: dict[str, str], *, stdin: str = ""
-) -> None:
-    """Run one command of the services to its end.
-
-    Raises:
-        StackError: it failed or took too long; with its own last lines.
-    """
-    words = "doorbuster " + " ".join(arguments[:2])
+def _make_first_admin(site: Site, service: Service) -> None:
+    """Make the first account that may do everything; its password goes over standard input."""
+    arguments = (
+        *("user", "grant", "--create", "--password-stdin"),
+        *("--email", ADMIN_EMAIL, "--role", "admin"),
+    )
     try:
         done = subprocess.run(
             doorbuster_command(*arguments),
-            input=stdin,
-            env=environment,
+            input=site.secret("first-admin") + "\n",
+            env=service_environment(site, service),
             cwd=site.layout.root,
             capture_output=True,
             text=True,
@@ -320,19 +319,10 @@ def run_doorbuster(
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise StackError(f"`{words}` took longer than {COMMAND_SECONDS:.0f} s") from error
+        raise StackError(f"making the first admin took over {COMMAND_SECONDS:.0f} s") from error
     if done.returncode != 0:
         lines = (done.stdout + done.stderr).strip().splitlines()[-20:]
-        raise StackError(f"`{words}` failed", log_tail="\n".join(lines))
-
-
-def _make_first_admin(site: Site, service: Service) -> None:
-    arguments = (
-        *("user", "grant", "--create", "--password-stdin"),
-        *("--email", ADMIN_EMAIL, "--role", "admin"),
-    )
-    environment = service_environment(site, service)
-    run_doorbuster(site, arguments, environment, stdin=site.secret("first-admin") + "\n")
+        raise StackError("making the first admin failed", log_tail="\n".join(lines))
 
 
 def readyz(site: Site, name: str) -> str | None:

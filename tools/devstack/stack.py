@@ -20,7 +20,7 @@ import psutil
 from . import catalogue, graph, keys, ports, process
 from .errors import StackError
 from .layout import PROJECT, Layout, default_root
-from .part import LOOPBACK, Part, Site
+from .part import LOOPBACK, TASK, Part, Site
 from .state import Secrets, State, exclusive
 
 LOCK_WAIT_SECONDS = 60.0
@@ -70,6 +70,7 @@ class Stack:
         self._public_port = public_port
         self._progress = progress or (lambda step: None)
         self._began = time.monotonic()
+        self._settled: dict[str, process.Identity | None] = {}
         self._state = State(self.layout.root / "state.json")
         kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
         self.site = Site(
@@ -92,12 +93,21 @@ class Stack:
         """
         names = self._parts if only is None else catalogue.expand(only, self._parts)
         wanted = catalogue.closure(names, self._parts)
-        self._refuse_missing(wanted)
+        if all(self._is_settled(name) for name in wanted):
+            return
         with self._locked():
+            self._refuse_missing(name for name in wanted if self._identity(name) is None)
             self._remember(wanted, bind)
-            abort = threading.Event()
-            order = {name: self._parts[name].requires for name in wanted}
-            graph.run_in_order(order, lambda name: self._bring_up(name, abort), abort=abort)
+            self._end_tasks()
+            self.site.abort.clear()
+            order = {
+                name: self._parts[name].requires for name in wanted if not self._is_settled(name)
+            }
+            graph.run_in_order(order, self._bring_up, abort=self.site.abort)
+
+    def _is_settled(self, name: str) -> bool:
+        """Whether this object has brought the part up already, and it still is the same."""
+        return name in self._settled and self._settled[name] == self._identity(name)
 
     def _refuse_missing(self, wanted: Iterable[str]) -> None:
         for name in wanted:
@@ -125,18 +135,18 @@ class Stack:
         every_key = [key for part in self._parts.values() for key in part.port_keys]
         self._state.update(
             stackId=self._state.stack_id or secrets.token_hex(8),
-            bind=bind or self._state.bind or LOOPBACK,
+            bind=bind or (self._state.bind if running else LOOPBACK),
             ports=ports.choose(every_key, known=known, preferred={"nginx": self._public_port}),
             parts=sorted({*self._state.parts, *wanted}),
         )
 
-    def _bring_up(self, name: str, abort: threading.Event) -> None:
+    def _bring_up(self, name: str) -> None:
         part = self._parts[name]
         try:
             if part.is_process and self._identity(name) is None:
                 self._step(name, "prepares")
                 part.prepare(self.site)
-                if abort.is_set():
+                if self.site.abort.is_set():
                     return
                 self._step(name, "starts")
                 process.start(
@@ -144,8 +154,11 @@ class Stack:
                     run_file=self.layout.run_file(name),
                     log_file=self.layout.log(name),
                 )
-            self._await_ready(part, abort)
+            self._await_ready(part)
+            if self.site.abort.is_set():
+                return
             part.settle(self.site)
+            self._settled[name] = self._identity(name)
         except StackError as error:
             self._step(name, "failed", error.message)
             if not error.log_tail:
@@ -156,9 +169,9 @@ class Stack:
             raise
         self._step(name, "ready")
 
-    def _await_ready(self, part: Part, abort: threading.Event) -> None:
+    def _await_ready(self, part: Part) -> None:
         deadline = time.monotonic() + part.ready_within_seconds
-        while not abort.is_set():
+        while not self.site.abort.is_set():
             reason = part.ready(self.site)
             if reason is None:
                 return
@@ -167,7 +180,7 @@ class Stack:
             if time.monotonic() > deadline:
                 raise StackError(f"not ready after {part.ready_within_seconds:.0f} s: {reason}")
             self._step(part.name, "waits", reason)
-            abort.wait(POLL_SECONDS)
+            self.site.abort.wait(POLL_SECONDS)
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -235,7 +248,8 @@ class Stack:
             if name not in self._state.parts:
                 raise StackError(f"{name} was never up here", hint=f"devstack up --only {name}")
             self._stop(name)
-            self._bring_up(name, threading.Event())
+            self.site.abort.clear()
+            self._bring_up(name)
 
     # --- taking down ------------------------------------------------------------------------------
 
@@ -248,6 +262,8 @@ class Stack:
             return
         with self._locked():
             self._state.reload()
+            self._settled.clear()
+            self._end_tasks()
             running = [name for name in self._parts if self._identity(name) is not None]
             order = catalogue.dependents(running, self._parts)
             graph.run_in_order(order, self._stop, abort=threading.Event())
@@ -258,6 +274,14 @@ class Stack:
                     if entry.name == "lock":
                         continue
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def _end_tasks(self) -> None:
+        """End the short-lived commands of an ``up`` that was killed."""
+        for path in self.layout.run.glob(f"*{TASK}.proc"):
+            identity = process.read_identity(path)
+            if identity is not None:
+                process.stop(identity, number=signal.SIGKILL, within_seconds=0.0)
+            path.unlink(missing_ok=True)
 
     def _stop(self, name: str) -> None:
         identity = self._identity(name)

@@ -108,24 +108,39 @@ def exclusive(path: Path, *, within_seconds: float) -> Iterator[None]:
     Raises:
         StackError: another command holds it longer than ``within_seconds``.
     """
-    deadline = time.monotonic() + within_seconds
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = _locked(path, time.monotonic() + within_seconds)
     try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
-                    raise StackError(
-                        f"another devstack command is at work here (pid {holder})",
-                        hint="wait for it, or end that process",
-                    ) from None
-                time.sleep(0.1)
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
+        path.unlink(missing_ok=True)  # while it is still ours
         os.close(handle)
+
+
+def _locked(path: Path, deadline: float) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(path, handle):
+                return handle
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+                os.close(handle)
+                raise StackError(
+                    f"another devstack command is at work here (pid {holder})",
+                    hint="wait for it, or end that process",
+                ) from None
+        os.close(handle)
+        time.sleep(0.05)
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    """Whether the file that we locked is the one at the path (its last holder removes it)."""
+    try:
+        return path.stat().st_ino == os.fstat(handle).st_ino
+    except FileNotFoundError:
+        return False

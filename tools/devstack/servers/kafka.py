@@ -20,6 +20,7 @@ VERSION = "4.3.1"
 HEAP = "256m"
 LOWEST_JAVA = 17
 MAVEN_SECONDS = 900
+FORMAT_SECONDS = 120.0
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 CLUSTER_ID = "RG9vcmJ1c3RlclNob3BzMQ"
 _QUICK_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
@@ -107,9 +108,7 @@ class KafkaServer(Part):
             *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
             *("-t", CLUSTER_ID, "-c", str(self._properties(site))),
         )
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-        if done.returncode != 0:
-            raise StackError(f"Kafka's format failed: {(done.stdout + done.stderr)[-2000:]}")
+        site.run(self.name, Launch(argv, site.environment), within_seconds=FORMAT_SECONDS)
 
     @override
     def launch(self, site: Site) -> Launch:

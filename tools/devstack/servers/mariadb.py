@@ -2,18 +2,17 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from typing_extensions import override
 
 from devstack import probe
 from devstack.accounts import server_user
-from devstack.errors import StackError
 from devstack.part import Part, Site
 from devstack.process import Launch
 from devstack.state import write_atomically
 
+INITIALISE_SECONDS = 120.0
 SERVICES = ("user", "order")
 ADMIN = "doorbuster_admin"
 _GREETING_PROTOCOL = b"\x0a"  # fifth byte of the first packet: handshake version 10
@@ -33,11 +32,24 @@ class MariadbServer(Part):
     def prepare(self, site: Site) -> None:
         data = self._data(site)
         if not (data / "mysql").exists():
-            _initialise(data)
+            self._initialise(site, data)
         self._write_start_script(site, data)
 
     def _data(self, site: Site) -> Path:
         return site.layout.data(self.name, server_user("mysql")) / "data"
+
+    def _initialise(self, site: Site, data: Path) -> None:
+        """Make the system tables beside their place and move them there whole."""
+        scratch = data.with_name("data.new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        argv = (
+            *(str(_find("mariadb-install-db")), "--no-defaults", f"--datadir={scratch}"),
+            *("--auth-root-authentication-method=normal", "--skip-test-db"),
+            "--skip-name-resolve",
+        )
+        launch = Launch(argv, site.environment, user=server_user("mysql"))
+        site.run(self.name, launch, within_seconds=INITIALISE_SECONDS)
+        scratch.rename(data)
 
     def _write_start_script(self, site: Site, data: Path) -> None:
         """SQL that the server runs before it takes connections: users, databases, rights."""
@@ -101,29 +113,3 @@ class MariadbServer(Part):
 
 def _find(name: str) -> str | None:
     return shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-
-
-def _initialise(data: Path) -> None:
-    """Make the system tables beside their place and move them there whole."""
-    scratch = data.with_name("data.new")
-    shutil.rmtree(scratch, ignore_errors=True)
-    argv = (
-        *(str(_find("mariadb-install-db")), "--no-defaults", f"--datadir={scratch}"),
-        *("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"),
-    )
-    try:
-        done = subprocess.run(
-            argv,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-            user=server_user("mysql") if os.getuid() == 0 else None,
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StackError("mariadb-install-db took longer than 120 s") from error
-    if done.returncode != 0:
-        raise StackError(f"mariadb-install-db failed: {done.stderr.strip()[-2000:]}")
-    scratch.rename(data)

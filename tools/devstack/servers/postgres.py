@@ -16,6 +16,7 @@ from devstack.process import Launch
 from devstack.state import write_atomically
 
 LOWEST_VERSION = 15
+INITIALISE_SECONDS = 120.0
 SERVICES = ("inventory", "checkout", "payment", "notification")
 ADMIN = "postgres"
 SETTINGS = {
@@ -86,7 +87,8 @@ class PostgresServer(Part):
             *("--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"),
             f"--pwfile={password_file}",
         )
-        _run(argv, user=server_user("postgres"), within_seconds=120)
+        launch = Launch(argv, site.environment, user=server_user("postgres"))
+        site.run(self.name, launch, within_seconds=INITIALISE_SECONDS)
         password_file.unlink()
         scratch.rename(data)
 
@@ -136,8 +138,21 @@ class PostgresServer(Part):
             *(str(_binary("psql")), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"),
             *("-p", str(site.port("postgres")), "-U", ADMIN, "-d", "postgres", "-o", "/dev/null"),
         )
-        secret = {"PGPASSWORD": site.secret("postgres"), "PGCONNECT_TIMEOUT": "3"}
-        _run(argv, environment=secret, script=script, within_seconds=within_seconds)
+        login = {"PGPASSWORD": site.secret("postgres"), "PGCONNECT_TIMEOUT": "3"}
+        try:
+            done = subprocess.run(
+                argv,
+                input=script,
+                env={**site.environment, **login},
+                capture_output=True,
+                text=True,
+                timeout=within_seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StackError(f"psql took longer than {within_seconds:.0f} s") from error
+        if done.returncode != 0:
+            raise StackError(f"psql failed: {done.stderr.strip()[-2000:]}")
 
 
 def _binary(name: str) -> Path:
@@ -162,33 +177,3 @@ def _forget_stale_pid(path: Path) -> None:
         return  # no lock, or a dead pid, which PostgreSQL finds out by itself
     if program != "postgres":
         path.unlink(missing_ok=True)
-
-
-def _run(
-    argv: tuple[str, ...],
-    *,
-    within_seconds: float,
-    user: str | None = None,
-    environment: dict[str, str] | None = None,
-    script: str = "",
-) -> None:
-    try:
-        done = subprocess.run(
-            argv,
-            input=script,
-            env={
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                "LC_ALL": "C.UTF-8",
-                **(environment or {}),
-            },
-            user=user if os.getuid() == 0 else None,
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=within_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StackError(f"{Path(argv[0]).name} took longer than {within_seconds} s") from error
-    if done.returncode != 0:
-        raise StackError(f"{Path(argv[0]).name} failed: {done.stderr.strip()[-2000:]}")
