@@ -1,5 +1,6 @@
 """Logs, traces and metrics: structured lines with trace ids, W3C trace context, Prometheus."""
 
+import functools
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -48,11 +49,13 @@ def _add_trace_ids(_logger: Any, _method: str, event: Any) -> Any:
     return event
 
 
+@functools.cache  # making one costs more than most log lines that are filtered out
 def log() -> Any:
     """Return the process's structured logger."""
     return structlog.get_logger()
 
 
+@functools.cache  # looking it up costs more than a span
 def tracer() -> trace.Tracer:
     """Return the tracer."""
     return trace.get_tracer("doorbuster")
