@@ -1,11 +1,12 @@
 """What is told to whom: the letter an event calls for, its words, and what becomes of an attempt to send it."""
 
 import enum
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
 
 from doorbuster.contracts import events
@@ -16,6 +17,12 @@ LONGEST_PAUSE = timedelta(minutes=5)
 GIVEN_UP_AFTER = timedelta(hours=24)
 MOST_LINES = 50
 _LONGEST_NAME = 80
+# Longer than usual, so that a Message-ID is never folded: some mail programs compare it as it stands.
+_PLAIN = SMTP.clone(max_line_length=160)
+_WIDE = SMTPUTF8.clone(max_line_length=160)
+# Stricter than the standard: no quoted local parts, no comments, no address literals.
+_SPECIAL = r"\s@<>()\[\],;:\\\"\x00-\x20\x7f"
+_ADDRESS = re.compile(rf"(?P<local>[^{_SPECIAL}]+)@(?P<domain>[^{_SPECIAL}]+)")
 
 
 class UndeliverableError(Exception):
@@ -104,11 +111,11 @@ def compose(letter: Letter, recipient: Recipient, *, sender: str, now: datetime)
     Raises UndeliverableError when an address is none.
     """
     subject, text = _words(letter, _clean(recipient.name))
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_PLAIN if recipient.email.isascii() else _WIDE)
     try:
         message["From"] = _address("Doorbuster", sender)
         message["To"] = _address(_clean(recipient.name), recipient.email)
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise UndeliverableError("the address is no address") from error
     message["Subject"] = subject
     message["Date"] = format_datetime(now.astimezone(UTC))
@@ -119,9 +126,11 @@ def compose(letter: Letter, recipient: Recipient, *, sender: str, now: datetime)
 
 
 def _address(name: str, email: str) -> Address:
-    if any(ord(character) < 33 or ord(character) == 127 for character in email):
-        raise ValueError("control characters")
-    return Address(display_name=name, addr_spec=email)
+    found = _ADDRESS.fullmatch(email)
+    if found is None or not email.isprintable():
+        raise ValueError("no address")
+    email.encode()  # a lone surrogate is no character
+    return Address(display_name=name, username=found["local"], domain=found["domain"])
 
 
 def _clean(name: str) -> str:

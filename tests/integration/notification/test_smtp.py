@@ -1,0 +1,124 @@
+"""The post office on a real SMTP server: what arrives, what is refused for good, what is tried later."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP
+
+from doorbuster.notification import clients, config, domain
+from doorbuster.notification.domain import Recipient, UndeliverableError
+from doorbuster.testing import stories
+
+SENDER = "shop@doorbuster.example"
+
+
+class Server:
+    """An SMTP server whose answers are set by the test."""
+
+    def __init__(self) -> None:
+        self.arrived: list[tuple[list[str], bytes]] = []
+        self.recipient_answer: str | None = None
+        self.data_answer: str | None = None
+        self.port = 0
+
+    async def handle_RCPT(
+        self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
+    ) -> str:
+        answer, self.recipient_answer = self.recipient_answer, None
+        if answer is None:
+            envelope.rcpt_tos.append(address)
+        return answer or "250 OK"
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
+        answer, self.data_answer = self.data_answer, None
+        if answer is None:
+            self.arrived.append((list(envelope.rcpt_tos), envelope.content))
+        return answer or "250 OK"
+
+    def office(self) -> clients.SmtpPostOffice:
+        server = config.smtp_server(f"smtp://127.0.0.1:{self.port}")
+        return clients.SmtpPostOffice(server=server, sender=SENDER)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    handler = Server()
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(
+        lambda: SMTP(handler, hostname="sink", enable_SMTPUTF8=True, loop=loop), "127.0.0.1", 0
+    )
+    handler.port = listener.sockets[0].getsockname()[1]
+    yield handler
+    listener.close()
+    await listener.wait_closed()
+
+
+def mail(number: int = 1, email: str = "ada@buyers.example") -> Any:
+    letter = domain.letter_for(stories.paid(number))
+    assert letter is not None
+    recipient = Recipient(name="Ada", email=email)
+    return domain.compose(letter, recipient, sender=SENDER, now=stories.at(7))
+
+
+async def test_a_mail_arrives_whole(server: Server) -> None:
+    async with server.office().open() as mailer:
+        await mailer.send(mail(), recipient="ada@buyers.example")
+    [(recipients, content)] = server.arrived
+    assert recipients == ["ada@buyers.example"]
+    assert f"Subject: Your order {stories.order_id()} is confirmed".encode() in content
+    assert (
+        f"Message-ID: <{stories.order_id()}.order-confirmed@doorbuster.example>".encode()
+        in content
+    )
+    assert b"Total: 999.00 EUR" in content
+
+
+async def test_one_session_sends_a_batch_and_survives_refusals(server: Server) -> None:
+    async with server.office().open() as mailer:
+        await mailer.send(mail(1), recipient="a@buyers.example")
+        server.recipient_answer = "550 no such mailbox"
+        with pytest.raises(UndeliverableError):
+            await mailer.send(mail(2), recipient="gone@buyers.example")
+        server.data_answer = "554 no thanks"
+        with pytest.raises(UndeliverableError):
+            await mailer.send(mail(3), recipient="c@buyers.example")
+        await mailer.send(mail(4), recipient="d@buyers.example")
+    assert [recipients for recipients, _ in server.arrived] == [
+        ["a@buyers.example"],
+        ["d@buyers.example"],
+    ]
+
+
+async def test_a_busy_server_is_tried_later(server: Server) -> None:
+    async with server.office().open() as mailer:
+        server.recipient_answer = "450 greylisted"
+        with pytest.raises(ConnectionError):
+            await mailer.send(mail(), recipient="a@buyers.example")
+        server.data_answer = "451 later"
+        with pytest.raises(ConnectionError):
+            await mailer.send(mail(), recipient="a@buyers.example")
+    assert server.arrived == []
+
+
+async def test_an_address_beyond_ascii_arrives(server: Server) -> None:
+    email = "ñandú@correo.example"
+    async with server.office().open() as mailer:
+        await mailer.send(mail(email=email), recipient=email)
+    assert server.arrived[0][0] == [email]
+
+
+async def test_a_server_that_is_not_there_is_a_lost_connection(server: Server) -> None:
+    office = clients.SmtpPostOffice(server=config.smtp_server("smtp://127.0.0.1:1"), sender=SENDER)
+    with pytest.raises(ConnectionError):
+        async with office.open():
+            pass
+
+
+async def test_no_password_goes_to_a_server_without_encryption(server: Server) -> None:
+    asked = config.smtp_server(f"smtp://shop:secret@127.0.0.1:{server.port}")
+    with pytest.raises(ConnectionError) as caught:
+        async with clients.SmtpPostOffice(server=asked, sender=SENDER).open():
+            pass
+    assert "secret" not in str(caught.value)
