@@ -4,6 +4,8 @@ Each process gets the addresses of all, but only its own key, its own database a
 that are its business.
 """
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -20,6 +22,8 @@ from .servers.apiserver import OPERATOR_ACCOUNT, operator_config
 ADMIN_EMAIL = "admin@doorbuster.example"
 MAIL_FROM = "shop@doorbuster.example"
 COMMAND_SECONDS = 90.0
+# Settings of the caller that are handed on: how to behave, never where anything is.
+TUNING = re.compile(r"DOORBUSTER_(LOG_LEVEL|FAILPOINT\w*|RATE_\w+|CHECKOUT_MOST_\w+|\w+_SECONDS)")
 POSTGRES, MYSQL = "postgres", "mariadb"
 
 
@@ -51,7 +55,10 @@ SERVICES = (
         "payment",
         ("postgres", "kafka", "psp"),
         POSTGRES,
-        extras=("DOORBUSTER_PSP_KEY", "DOORBUSTER_PSP_WEBHOOK_SECRET"),
+        extras=(
+            *("DOORBUSTER_PSP_KEY", "DOORBUSTER_PSP_WEBHOOK_SECRET"),
+            "DOORBUSTER_ALLOW_RAW_CARDS",
+        ),
     ),
     Service("order", ("mariadb", "kafka"), MYSQL),
     Service(
@@ -174,7 +181,10 @@ class PspProcess(Part):
             "DOORBUSTER_HOST": LOOPBACK,
             "DOORBUSTER_PORT": str(site.port("psp")),
             "DOORBUSTER_ADMIN_PORT": str(site.port("psp.admin")),
-            "DOORBUSTER_PSP_DATA_DIR": str(site.layout.data(self.name, None)),
+            "DOORBUSTER_PSP_STATE": str(site.layout.data(self.name, None) / "ledger.sqlite"),
+            "DOORBUSTER_PSP_WEBHOOK_URL": (
+                f"http://127.0.0.1:{site.port('payment')}/v1/webhooks/psp"
+            ),
         }
         return Launch(doorbuster_command("psp"), environment)
 
@@ -244,8 +254,8 @@ def shared_environment(site: Site) -> dict[str, str]:
     values = dict(site.environment)
     for service in SERVICES:
         values |= urls_of(site, service)
+    tuning = {name: value for name, value in os.environ.items() if TUNING.fullmatch(name)}
     return values | {
-        "DOORBUSTER_LOG_LEVEL": "INFO",
         "DOORBUSTER_REDIS_URL": (
             f"redis://:{site.secret('redis')}@127.0.0.1:{site.port('redis')}/0"
         ),
@@ -255,6 +265,7 @@ def shared_environment(site: Site) -> dict[str, str]:
         "DOORBUSTER_SERVICE_KEYS_DIR": str(site.layout.keys / "public"),
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",
+        **tuning,
     }
 
 
@@ -285,6 +296,7 @@ def _secrets(site: Site, names: Iterable[str]) -> dict[str, str]:
         "DOORBUSTER_SMTP_URL": f"smtp://127.0.0.1:{site.port('smtp')}",
         "DOORBUSTER_MAIL_FROM": MAIL_FROM,
         "DOORBUSTER_TRUSTED_PROXIES": "127.0.0.0/8",
+        "DOORBUSTER_ALLOW_RAW_CARDS": "true",  # the sandbox's test cards, nobody's real ones
     }
     return {name: known[name] for name in names}
 
