@@ -49,8 +49,13 @@ class SmtpMailer:
     async def send(self, message: EmailMessage, *, recipient: str) -> None:
         """Hand over one mail; raises UndeliverableError when it is refused for good, ConnectionError."""
         try:
-            await self._session.send_message(
-                message, sender=self._sender, recipients=[recipient], timeout=SMTP_SECONDS
+            # As bytes: the library would write the headers anew and fold the Message-ID.
+            await self._session.sendmail(
+                self._sender,
+                [recipient],
+                message.as_bytes(),
+                mail_options=[] if recipient.isascii() else ["SMTPUTF8"],
+                timeout=SMTP_SECONDS,
             )
         except aiosmtplib.SMTPRecipientsRefused as error:
             if all(500 <= refused.code < 600 for refused in error.recipients):
@@ -60,7 +65,7 @@ class SmtpMailer:
             if 500 <= error.code < 600:
                 raise UndeliverableError(f"the server refuses the mail: {error.code}") from error
             raise ConnectionError(f"the server takes the mail later: {error.code}") from error
-        except aiosmtplib.SMTPNotSupported as error:
+        except (aiosmtplib.SMTPNotSupported, ValueError) as error:
             raise UndeliverableError("the server takes no such address") from error
         except aiosmtplib.SMTPException as error:
             raise ConnectionError(type(error).__name__) from error

@@ -121,7 +121,7 @@ def compose(letter: Letter, recipient: Recipient, *, sender: str, now: datetime)
     message["Date"] = format_datetime(now.astimezone(UTC))
     message["Message-ID"] = f"<{letter.order_id}.{letter.kind}@{sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(text)
+    message.set_content(text, cte="7bit" if text.isascii() else "quoted-printable")
     return message
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from email import message_from_bytes
+from email.policy import default
 from typing import Any
 
 import pytest
@@ -43,11 +45,14 @@ class Server:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     handler = Server()
+    beyond_ascii = getattr(request, "param", True)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
-        lambda: SMTP(handler, hostname="sink", enable_SMTPUTF8=True, loop=loop), "127.0.0.1", 0
+        lambda: SMTP(handler, hostname="sink", enable_SMTPUTF8=beyond_ascii, loop=loop),
+        "127.0.0.1",
+        0,
     )
     handler.port = listener.sockets[0].getsockname()[1]
     yield handler
@@ -109,6 +114,16 @@ async def test_an_address_beyond_ascii_arrives(server: Server) -> None:
     assert server.arrived[0][0] == [email]
 
 
+@pytest.mark.parametrize("server", [False], indirect=True)
+async def test_an_address_that_the_server_cannot_write_is_undeliverable(server: Server) -> None:
+    email = "ñandú@correo.example"
+    async with server.office().open() as mailer:
+        with pytest.raises(UndeliverableError):
+            await mailer.send(mail(email=email), recipient=email)
+        await mailer.send(mail(), recipient="ada@buyers.example")
+    assert len(server.arrived) == 1
+
+
 async def test_a_server_that_is_not_there_is_a_lost_connection(server: Server) -> None:
     office = clients.SmtpPostOffice(server=config.smtp_server("smtp://127.0.0.1:1"), sender=SENDER)
     with pytest.raises(ConnectionError):
@@ -122,3 +137,15 @@ async def test_no_password_goes_to_a_server_without_encryption(server: Server) -
         async with clients.SmtpPostOffice(server=asked, sender=SENDER).open():
             pass
     assert "secret" not in str(caught.value)
+
+
+async def test_a_name_beyond_ascii_arrives_on_a_line_of_ascii(server: Server) -> None:
+    letter = domain.letter_for(stories.paid())
+    assert letter is not None
+    recipient = Recipient(name="Łukasz Żółw", email="l@buyers.example")
+    message = domain.compose(letter, recipient, sender=SENDER, now=stories.at(7))
+    async with server.office().open() as mailer:
+        await mailer.send(message, recipient=recipient.email)
+    content = server.arrived[0][1]
+    assert content.isascii()
+    assert "Hello Łukasz Żółw," in message_from_bytes(content, policy=default).get_content()
