@@ -207,16 +207,11 @@ def fingerprint(order_id: str, method: Method, secret: str) -> str:
     """
     match method:
         case Card():
-            parts = (
-                "card",
-                method.number,
-                str(method.exp_month),
-                str(method.exp_year),
-                method.cvc,
-            )
+            expiry = f"{method.exp_month}/{method.exp_year}"
+            said = f"card\x00{method.number}\x00{expiry}\x00{method.cvc}"
         case Token():
-            parts = ("token", method.value)
-    text = "\x00".join((order_id, *parts)).encode()
+            said = f"token\x00{method.value}"
+    text = f"{order_id}\x00{said}".encode()
     return hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()[:32]
 
 
