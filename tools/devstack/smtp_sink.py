@@ -36,7 +36,7 @@ class Sink:
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,
             "subject": str(message.get("Subject", "")),
-            "body": text.get_content() if text is not None else "",
+            "body": text.get_content().replace("\r\n", "\n") if text is not None else "",
         }
         self._append(json.dumps(line, ensure_ascii=False) + "\n")
         return "250 OK: kept"

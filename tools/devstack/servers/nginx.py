@@ -5,6 +5,7 @@ machine* may name any client address, which the crowd does; a peer from elsewher
 own address is then the last one that is not trusted. Local only, not a setting for production.
 """
 
+import json
 import os
 import shutil
 
@@ -46,6 +47,11 @@ http {{
 {listens}
     location = /-/ingress {{ return 204; }}
     location ~ ^/(internal|control)(/|$) {{ return 404; }}
+    # What nginx says itself is problem+json too; answers of the gateways pass as they are.
+    error_page 404 = @not_found;
+    error_page 413 = @too_large;
+    error_page 502 503 504 = @unavailable;
+{problems}
     location / {{
       proxy_pass http://gateways;
       proxy_http_version 1.1;
@@ -74,6 +80,12 @@ http {{
   }}
 }}
 """
+# Named location -> (status, code, title), the same codes as the services'.
+PROBLEMS = {
+    "@not_found": (404, "NOT_FOUND", "There is nothing here"),
+    "@too_large": (413, "BODY_TOO_LARGE", "The request is too large"),
+    "@unavailable": (503, "UNAVAILABLE", "A part of the shop does not answer"),
+}
 
 
 class NginxServer(Part):
@@ -98,6 +110,7 @@ class NginxServer(Part):
             run=site.layout.run,
             data=site.layout.data(self.name, None),
             listens="\n".join(listens),
+            problems="\n".join(_problem(name, *parts) for name, parts in PROBLEMS.items()),
             upstreams="\n".join(upstreams),
         )
         write_atomically(site.layout.etc / "nginx.conf", text)
@@ -116,6 +129,18 @@ class NginxServer(Part):
     def exports(self, site: Site) -> dict[str, str]:
         host = LOOPBACK if site.bind in (LOOPBACK, "0.0.0.0") else site.bind
         return {"DOORBUSTER_PUBLIC_URL": f"http://{host}:{site.port('nginx')}"}
+
+
+def _problem(location: str, status: int, code: str, title: str) -> str:
+    kind = f"urn:doorbuster:problem:{code.lower().replace('_', '-')}"
+    body = json.dumps({"type": kind, "title": title, "status": status, "code": code})
+    retry = "add_header Retry-After 1 always; " if status == 503 else ""
+    return (
+        f"    location {location} {{\n"
+        f"      default_type application/problem+json;\n"
+        f"      {retry}return {status} '{body}';\n"
+        f"    }}"
+    )
 
 
 def _find() -> str | None:
