@@ -223,12 +223,7 @@ class Door:
             raise domain.BusyError("too many bodies are under way")
         self._buffered_bytes += room
         try:
-            try:
-                async with asyncio.timeout(BODY_SECONDS):
-                    body = await web.read_body(request)
-            except TimeoutError:
-                raise domain.SlowClientError("send the body faster") from None
-            yield body
+            yield await _read(request)
         finally:
             self._buffered_bytes -= room
 
@@ -256,6 +251,16 @@ class Door:
             return await _answer(request, plan, upstream)
         finally:
             upstream.release()
+
+
+async def _read(request: aiohttp_web.Request) -> bytes:
+    if request.content.is_eof():  # it came with the head, as small bodies do
+        return await web.read_body(request)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await web.read_body(request)
+    except TimeoutError:
+        raise domain.SlowClientError("send the body faster") from None
 
 
 async def _answer(

@@ -5,17 +5,19 @@ moves it by one token's time and is refused when that would be further away than
 share one hash slot, so that a batch is one script anywhere. Redis away: the door stays open, and it is counted.
 """
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from doorbuster.kit.coalescer import Coalescer, QueueFullError
 from doorbuster.kit.redis import AWAY
 
-from .domain import Admission, Charge
+from .domain import Admission, Charge, Rate
 
 MAX_BATCH = 256
 MAX_QUEUE = 10_000
@@ -28,21 +30,20 @@ UNCHECKED = Counter(
     "doorbuster_gateway_unchecked", "Requests let in because the rate limits could not be asked"
 )
 
-# KEYS: all buckets of all items. ARGV: per item the number of its buckets, then per bucket the time of one
-# token and the time of a whole bucket, in microseconds. Answers per item: the number of the bucket that
-# refuses (0: none) and its wait; the number, the tokens left and the time until full of the tightest one.
+_ENCODER = msgspec.msgpack.Encoder()
+
+# KEYS: all buckets of all items. ARGV[1]: for each item, for each of its buckets, the time of one token and the
+# time of a whole bucket, in microseconds. Answers per item: the number of the bucket that refuses (0: none) and
+# its wait; the number, the tokens left and the time until full of the tightest one.
 _TAKE = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local answers, key, arg = {}, 1, 1
-while arg <= #ARGV do
-  local count = tonumber(ARGV[arg])
-  arg = arg + 1
+local answers, key = {}, 0
+for _, item in ipairs(cmsgpack.unpack(ARGV[1])) do
   local full_at, refused, wait, tight, left, reset = {}, 0, 0, 1, math.huge, 0
-  for bucket = 1, count do
-    local token, whole = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1])
-    arg = arg + 2
-    local was = tonumber(redis.call('GET', KEYS[key + bucket - 1]) or 0)
+  for bucket, times in ipairs(item) do
+    local token, whole = times[1], times[2]
+    local was = tonumber(redis.call('GET', KEYS[key + bucket]) or 0)
     local next_full = math.max(was, now) + token
     full_at[bucket] = next_full
     local over = next_full - now - whole
@@ -54,13 +55,12 @@ while arg <= #ARGV do
     if remaining < left then tight, left, reset = bucket, remaining, next_full - now end
   end
   if refused == 0 then
-    for bucket = 1, count do
-      local text = string.format('%.0f', full_at[bucket])
-      local millis = math.ceil((full_at[bucket] - now) / 1000)
-      redis.call('SET', KEYS[key + bucket - 1], text, 'PX', millis)
+    for bucket, at in ipairs(full_at) do
+      local millis = math.ceil((at - now) / 1000)
+      redis.call('SET', KEYS[key + bucket], string.format('%.0f', at), 'PX', millis)
     end
   end
-  key = key + count
+  key = key + #item
   for _, value in ipairs({refused, math.ceil(wait), tight, left, math.ceil(reset)}) do
     answers[#answers + 1] = value
   end
@@ -131,14 +131,9 @@ class RedisBuckets:
 
     async def _run(self, items: list[_Item]) -> list[Admission | Exception]:
         keys = [_PREFIX + charge.key for item in items for charge in item]
-        arguments: list[int] = []
-        for item in items:
-            arguments.append(len(item))
-            for charge in item:
-                token = max(1, round(1_000_000 / charge.rate.per_second))
-                arguments += (token, token * charge.rate.burst)
+        times = _ENCODER.encode([[_times(charge.rate) for charge in item] for item in items])
         try:
-            flat: list[Any] = await self._script(keys=keys, args=arguments)
+            flat: list[Any] = await self._script(keys=keys, args=[times])
         except AWAY:
             self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
             raise
@@ -150,6 +145,12 @@ class RedisBuckets:
     async def close(self) -> None:
         """Let the batches under way finish."""
         await self._coalescer.close()
+
+
+@functools.cache  # there are four rates in a process
+def _times(rate: Rate) -> tuple[int, int]:
+    token = max(1, round(1_000_000 / rate.per_second))
+    return token, token * rate.burst
 
 
 def _admission(item: _Item, answer: Sequence[int]) -> Admission:
