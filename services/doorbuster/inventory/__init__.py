@@ -1,0 +1,1 @@
+"""Inventory: stock, sale windows and reservations; the truth about units."""

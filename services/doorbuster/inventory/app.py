@@ -1,0 +1,115 @@
+"""Wires the inventory service."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import sqlalchemy as sa
+
+from doorbuster.contracts import events
+from doorbuster.escrow import Escrow
+from doorbuster.kit import (
+    auth,
+    bus,
+    client,
+    config,
+    consumer,
+    database,
+    migrations,
+    outbox,
+    process,
+    redis,
+    web,
+)
+
+from .clients import PaymentVerdicts
+from .config import Config
+from .consumers import TYPES, PaymentEvents
+from .routes import ERRORS, MAX_BODY_BYTES, Control, Reservations
+from .storage import ControlStore, Ledger, StockStore, open_database
+from .usecases.control import ControlRoom, SaleBoard
+from .usecases.pay import Payments, PinSweep
+from .usecases.reap import HoldReaper, PermitReaper, ReturnWorker
+from .usecases.reserve import Reserver
+from .usecases.warm import Reconciler, Warmer
+
+RELAY_CONNECTIONS = 2
+
+
+@asynccontextmanager
+async def build() -> AsyncIterator[process.Service]:
+    """Open everything, run the background loops, close in reverse."""
+    settings = config.load(Config)
+    async with AsyncExitStack() as opened:
+        enter = opened.enter_async_context
+        engine = await enter(database.open_engine(settings.dsn, pool_size=RELAY_CONNECTIONS))
+        await migrations.require_current(engine, "doorbuster.inventory")
+        store = await enter(open_database(settings.dsn))
+        escrow = Escrow(
+            await enter(redis.open_redis(settings.redis_url)),
+            permit_seconds=settings.permit_seconds,
+        )
+        kafka = await enter(bus.open_bus(settings.kafka_bootstrap))
+        session = await enter(client.open_session(connections=20))
+
+        ledger = Ledger(store, hold_seconds=settings.hold_seconds)
+        stock = StockStore(store)
+        control_store = ControlStore(store)
+        relay = outbox.Relay(engine, outbox.table(sa.MetaData()), kafka)
+        warmer = Warmer(stock, escrow)
+        returns = ReturnWorker(stock, escrow, warmer)
+        payments = Payments(ledger, warmer, relay.wake, returns.wake)
+        payment = client.ServiceClient(
+            callee="payment",
+            urls=settings.payment_urls,
+            session=session,
+            signer=auth.ServiceSigner("inventory", settings.service_key_file),
+        )
+        sweep = PinSweep(
+            ledger,
+            PaymentVerdicts(service=payment),
+            payments,
+            older_than_seconds=settings.pin_sweep_seconds,
+        )
+        holds = HoldReaper(ledger, relay.wake, returns.wake)
+        permits = PermitReaper(ledger, stock, escrow)
+        reconciler = Reconciler(stock, escrow, warmer)
+        for name, step, seconds, wake in (
+            ("relay", relay.step, outbox.POLL_SECONDS, relay.wake),
+            ("returns", returns.step, 0.2, returns.wake),
+            ("warmer", warmer.step, 1.0, warmer.wake),
+            ("hold_reaper", holds.step, 0.5, None),
+            ("permit_reaper", permits.step, 1.0, None),
+            ("reconciler", reconciler.step, 1.0, None),
+            ("pin_sweep", sweep.step, 2.0, None),
+        ):
+            await enter(process.repeating(name, step, every_seconds=seconds, wake=wake))
+        handle = PaymentEvents(payments).handle
+        for group, topics, pattern in (
+            ("inventory.orders", (events.ORDERS_TOPIC,), None),
+            ("inventory.sales", (), events.SALE_TOPIC_PATTERN),
+        ):
+            listener = consumer.Consumer(
+                bootstrap=settings.kafka_bootstrap,
+                group=group,
+                types=TYPES,
+                handle=handle,
+                topics=topics,
+                pattern=pattern,
+            )
+            await enter(consumer.consuming(listener, group))
+        reserver = Reserver(ledger, escrow, warmer)
+        opened.push_async_callback(reserver.close)
+        reservations = Reservations(reserver, payments, warmer, SaleBoard(control_store), ledger)
+        control = Control(ControlRoom(control_store, stock, escrow, warmer))
+        app = web.create_app(
+            routes=[*reservations.routes(), *control.routes()],
+            errors={**database.ERRORS, **ERRORS},
+            authenticator=web.Authenticator(
+                services=auth.ServiceVerifier("inventory", settings.service_keys_dir)
+            ),
+            max_body_bytes=MAX_BODY_BYTES,
+        )
+        yield process.Service(
+            name="inventory", app=app, checks={"database": partial(database.ping, engine)}
+        )

@@ -1,0 +1,1 @@
+"""What inventory does: reserve, warm, reap, sweep, control."""
