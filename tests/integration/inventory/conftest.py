@@ -144,14 +144,26 @@ class Shop:
         results = await self.reserver.pin([internal.PinItem(order_id=order, attempt=attempt)])
         return results[0].outcome
 
-    async def counters(self, sku: str) -> tuple[int, int, int]:
-        """Return (available, reserved, sold) after checking them against the ledger."""
-        product_id = ids.product_id(sku)
-        row = await self.row(
-            "SELECT available_qty, reserved_qty, sold_qty, total_qty FROM inventory"
-            " WHERE product_id = $1",
-            product_id,
+    async def expire(self, order: str) -> None:
+        """Let a hold run out and be reaped, and its permits go home."""
+        await self.row(
+            "UPDATE reservation SET expires_at = clock_timestamp() WHERE order_id = $1", order
         )
+        await self.holds.step()
+        await self.settle()
+
+    async def state(self, order: str) -> str:
+        """Return what is stored of an order."""
+        found = await self.ledger.find(order)
+        return found.state if found else "NONE"
+
+    async def counters(self, sku: str) -> tuple[int, int, int]:
+        """Return (available, reserved, sold) after checking them against ledger, sale and buyers.
+
+        For products that are sold in sales only.
+        """
+        found = await self.counters_of_pool(sku)
+        product_id = ids.product_id(sku)
         ledger = await self.row(
             """
             SELECT coalesce(sum(l.qty) FILTER (WHERE r.state IN ('HELD', 'PAYING')), 0)::int AS reserved,
@@ -160,8 +172,7 @@ class Shop:
             """,
             product_id,
         )
-        assert (row["reserved_qty"], row["sold_qty"]) == (ledger["reserved"], ledger["sold"])
-        assert row["available_qty"] + row["reserved_qty"] + row["sold_qty"] == row["total_qty"]
+        assert found[1:] == (ledger["reserved"], ledger["sold"])
         item = await self.row(
             "SELECT coalesce(sum(reserved_qty), 0)::int AS reserved,"
             " coalesce(sum(sold_qty), 0)::int AS sold FROM sale_item WHERE product_id = $1",
@@ -172,7 +183,19 @@ class Shop:
             product_id,
         )
         assert persons["units"] == item["reserved"] + item["sold"]
-        return row["available_qty"], row["reserved_qty"], row["sold_qty"]
+        assert found[1:] == (item["reserved"], item["sold"])
+        return found
+
+    async def counters_of_pool(self, sku: str) -> tuple[int, int, int]:
+        """Return (available, reserved, sold) of the pool."""
+        row = await self.row(
+            "SELECT available_qty, reserved_qty, sold_qty, total_qty FROM inventory"
+            " WHERE product_id = $1",
+            ids.product_id(sku),
+        )
+        counters = row["available_qty"], row["reserved_qty"], row["sold_qty"]
+        assert sum(counters) == row["total_qty"]
+        return counters
 
     async def row(self, statement: str, *arguments: object) -> asyncpg.Record:
         """Return one row, read past the service."""
