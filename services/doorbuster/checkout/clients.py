@@ -31,7 +31,7 @@ class HttpInventory:
             self._pin_all, max_batch=MOST_IN_BATCH
         )
         self._warming: Coalescer[str, None] = Coalescer(
-            self._warm_all, max_batch=10 * MOST_IN_BATCH, max_in_flight=1
+            self._warm_all, max_batch=MOST_IN_BATCH, max_in_flight=1
         )
 
     async def sales(self) -> internal.Sales:
@@ -54,7 +54,7 @@ class HttpInventory:
         return await self._pinning.submit(item)
 
     async def warm(self, product_id: str) -> None:
-        """Load the permits of a product anew; once for everybody who waits."""
+        """Have the permits of a product loaded anew, soon; once for everybody who waits."""
         await self._warming.submit(product_id)
 
     async def reservation(self, order_id: str) -> internal.ReservationState | None:

@@ -52,7 +52,7 @@ class Inventory(Protocol):
         ...
 
     async def warm(self, product_id: str) -> None:
-        """Load the permits of a product anew."""
+        """Have the permits of a product loaded anew, soon."""
         ...
 
     async def pin(self, item: internal.PinItem) -> internal.PinResult:

@@ -1,7 +1,7 @@
 """Checkout as it is built for production, on a real PostgreSQL; its peers are HTTP servers in this process.
 
 The inventory here is the shelf's fake behind real HTTP, so that its replies can be lost and its clock moved; the
-whole path through the real inventory, Redis and processes is in test_processes.py.
+whole path through the real inventory, Redis and processes is in test_real_inventory.py.
 """
 
 import asyncio
@@ -166,10 +166,14 @@ def checkout_dsn(fresh_postgres):
 
 
 @pytest.fixture
-def open_shop(checkout_dsn, tmp_path, monkeypatch):
+def identity():
+    return Identity()
+
+
+@pytest.fixture
+def open_shop(checkout_dsn, tmp_path, monkeypatch, identity):
     """Start checkouts on one store: ``async with open_shop(*sales) as shop``."""
     ensure_service_keys(tmp_path)
-    identity = Identity()
 
     @asynccontextmanager
     async def start(*sales, shelf=None, **settings):

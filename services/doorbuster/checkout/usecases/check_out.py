@@ -26,7 +26,7 @@ TOTAL_SECONDS = 8.0
 FRESH_SECONDS = 0.25
 _DIRECT = ("direct",)
 # A permit can be cold or stale: warm, pause, ask again. After the last round the order goes without a permit.
-_PAUSES_SECONDS = (0.0, 0.02, 0.05, 0.1)
+_PAUSES_SECONDS = (0.0, 0.03, 0.1, 0.3)
 # What inventory says of an order that it knows, whatever Redis said.
 _OWN: frozenset[internal.ReserveOutcome] = frozenset({"HELD", "PAID", "RELEASED", "KEY_REUSED"})
 _AS_TOLD: dict[str, internal.ReserveOutcome] = {
