@@ -142,6 +142,7 @@ class _Services:
 async def build() -> AsyncIterator[process.Service]:
     """Wire the service; it needs its database at the start, and neither Kafka, the provider nor its neighbours."""
     settings = config.load(PaymentConfig)
+    settings.require_sane()
     limits = settings.limits()
     async with AsyncExitStack() as opened:
         engine = await opened.enter_async_context(database.open_engine(settings.dsn))

@@ -10,7 +10,7 @@ from .domain import Limits
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentConfig:
-    """Settings of payment; ``recover_seconds`` must exceed the longest conversation with the provider."""
+    """Settings of payment; ``recover_seconds`` must exceed the longest call that is under way."""
 
     dsn: str = config.setting("DOORBUSTER_PAYMENT_DSN", secret=True)
     kafka_bootstrap: str = config.setting("DOORBUSTER_KAFKA_BOOTSTRAP")
@@ -37,13 +37,19 @@ class PaymentConfig:
     order_known_seconds: float = config.setting(
         "DOORBUSTER_PAYMENT_ORDER_KNOWN_SECONDS", float, default=10
     )
+    stripe_log: str = config.setting("STRIPE_LOG", default="")
 
-    def limits(self) -> Limits:
-        """Return the limits; raises ConfigError when recovery could overtake a call that is under way."""
+    def require_sane(self) -> None:
+        """Raise ConfigError for settings that must not be."""
+        if self.stripe_log:
+            raise config.ConfigError("STRIPE_LOG would write card numbers to the log: unset it")
         if self.recover_seconds <= self.answer_seconds:
             raise config.ConfigError(
                 "DOORBUSTER_PAYMENT_RECOVER_SECONDS must exceed DOORBUSTER_PAYMENT_ANSWER_SECONDS"
             )
+
+    def limits(self) -> Limits:
+        """Return how long things may take."""
         return Limits(
             answer_within=timedelta(seconds=self.answer_seconds),
             take_over_after=timedelta(seconds=self.answer_seconds / 2),

@@ -34,10 +34,10 @@ from doorbuster.kit import auth, ids, migrations
 from doorbuster.kit.clock import utc_now
 
 PSP_KEY = "sk_test_integration"
-WEBHOOK_SECRET = "whsec_integration"  # noqa: S105 - of a sandbox that lives for one test
+WEBHOOK_SECRET = "whsec_integration"
 READY_SECONDS = 20.0
-ANSWER_SECONDS = 2.0
-RECOVER_SECONDS = 2.5
+ANSWER_SECONDS = 4.0
+RECOVER_SECONDS = 4.5
 GOOD_CARD = "4242424242424242"
 DECLINED_CARD = "4000000000000002"
 
@@ -125,7 +125,9 @@ class Neighbours:
     def place(self, user_id: str, *, amount_minor: int = 99_900) -> str:
         """Place an order and return its id."""
         order_id = ids.order_id(user_id, ids.new_id("key"))
-        line = events.Line(product_id=ids.product_id("phone"), quantity=1, price_minor=amount_minor)
+        line = events.Line(
+            product_id=ids.product_id("phone"), quantity=1, price_minor=amount_minor
+        )
         self.orders[order_id] = internal.PlacedOrder(
             order_id=order_id,
             user_id=user_id,
@@ -210,7 +212,7 @@ class World:
     dsn: str
     neighbours: Neighbours
     session: aiohttp.ClientSession
-    service_key: Ed25519PrivateKey
+    service_keys: dict[str, Ed25519PrivateKey]
     logs: list[Path]
 
     def token(self, user_id: str) -> str:
@@ -229,7 +231,13 @@ class World:
         )
 
     async def pay(
-        self, user_id: str, order_id: str, *, card: str = GOOD_CARD, key: str | None = None, **more: Any
+        self,
+        user_id: str,
+        order_id: str,
+        *,
+        card: str = GOOD_CARD,
+        key: str | None = None,
+        **more: Any,
     ) -> tuple[int, dict[str, Any]]:
         """POST /v1/payment; returns status and body."""
         details = {"number": card, "expMonth": 12, "expYear": 2040, "cvc": "737"}
@@ -252,9 +260,7 @@ class World:
 
     async def behave(self, **behaviour: Any) -> None:
         """Switch the provider's faults on; without arguments, off."""
-        async with self.session.put(
-            f"{self.psp.url}/admin/behaviour", json=behaviour
-        ) as answer:
+        async with self.session.put(f"{self.psp.url}/admin/behaviour", json=behaviour) as answer:
             assert answer.status == 200, await answer.text()
 
     async def intents(self, order_id: str) -> list[dict[str, Any]]:
@@ -349,8 +355,8 @@ def programs(
             "user_key": user_key,
         }
     finally:
-        payment.stop()
-        psp.stop()
+        payment.kill()
+        psp.kill()
 
 
 @pytest.fixture
@@ -374,7 +380,7 @@ async def world(programs: dict[str, Any], fresh_postgres: str) -> AsyncIterator[
             dsn=fresh_postgres,
             neighbours=neighbours,
             session=session,
-            service_key=programs["keys"]["inventory"],
+            service_keys=programs["keys"],
             logs=[programs["payment"].log, programs["psp"].log],
         )
         await made.behave()

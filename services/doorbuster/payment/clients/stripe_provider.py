@@ -6,6 +6,7 @@ they act once. Capture and cancel carry none of ours: the intent's status lets e
 would replay a stored 500 for as long as the provider remembers it.
 """
 
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -219,6 +220,8 @@ def is_signed(payload: bytes, header: str, secret: str) -> bool:
 @asynccontextmanager
 async def open_provider(url: str, key: str) -> AsyncIterator[StripeProvider]:
     """Open the provider's client; it connects when first used."""
+    # At DEBUG the package logs whole request bodies, cards and all.
+    logging.getLogger("stripe").setLevel(logging.WARNING)
     timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
     session = stripe.AIOHTTPClient(timeout=timeout)
     client = stripe.StripeClient(

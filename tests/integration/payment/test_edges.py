@@ -1,0 +1,241 @@
+"""Bad input, internal callers, webhooks, cancelled orders, and what must never be written anywhere."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from doorbuster.kit import auth, ids
+
+WEBHOOK_SECRET = "whsec_integration"
+
+
+@pytest.fixture
+def buyer() -> str:
+    return ids.new_id("user")
+
+
+CARD = {"number": "4242424242424242", "expMonth": 12, "expYear": 2040, "cvc": "123"}
+ORDER = "order_00000000000000000000000000"
+BAD_BODIES = [
+    b"",
+    b"null",
+    b"[]",
+    b"{",
+    b'"text"',
+    b"\xff\xfe",
+    b"{" + b'"a":{' * 20_000,
+    b"[" * 100_000,
+    b'{"orderId": "' + b"x" * 300_000 + b'"}',
+    json.dumps({"orderId": ORDER}).encode(),
+    json.dumps({"cardDetails": CARD}).encode(),
+    json.dumps({"orderId": None, "cardDetails": CARD}).encode(),
+    json.dumps({"orderId": 7, "cardDetails": CARD}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD, "token": "pm_card_visa"}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD, "extra": 1}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD | {"extra": 1}}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD | {"number": 4242424242424242}}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD | {"number": "4242"}}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD | {"number": "٤٢" * 8}}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD | {"cvc": "12\n"}}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD | {"cvc": "123\n"}}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD | {"expMonth": 13}}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD | {"expMonth": 1.5}}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD | {"expYear": 10**40}}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": CARD | {"expYear": 1999}}).encode(),
+    json.dumps({"orderId": ORDER, "cardDetails": []}).encode(),
+    json.dumps({"orderId": ORDER, "token": "sk_live_1"}).encode(),
+    json.dumps({"orderId": ORDER, "token": "pm_" + "x" * 500}).encode(),
+    json.dumps({"orderId": ORDER, "token": "pm_a/../../b"}).encode(),
+    json.dumps({"orderId": ORDER, "token": "pm_card_visa", "paymentMethod": "cash"}).encode(),
+    json.dumps({"orderId": ORDER, "token": "pm_card_visa", "amount": -1}).encode(),
+    json.dumps({"orderId": ORDER, "token": "pm_card_visa", "amount": "NaN"}).encode(),
+    json.dumps({"orderId": ORDER, "token": "pm_card_visa", "amount": "Infinity"}).encode(),
+    b'{"orderId":"' + ORDER.encode() + b'","token":"pm_card_visa","amount":1e999999}',
+    b'{"orderId":"' + ORDER.encode() + b'","token":"pm_card_visa","amount":1e-999999}',
+    json.dumps({"orderId": ORDER, "token": "pm_card_visa", "amount": {"a": 1}}).encode(),
+    json.dumps({"orderId": ORDER + "\u0000", "token": "pm_card_visa"}).encode(),
+    json.dumps({"orderId": "prod_00000000000000000000000000", "token": "pm_card_visa"}).encode(),
+    json.dumps({"orderId": "order_zzzzzzzzzzzzzzzzzzzzzzzzzz", "token": "pm_card_visa"}).encode(),
+    json.dumps({"orderId": "order_../../internal/v1/orders/x", "token": "pm_card_visa"}).encode(),
+    json.dumps({"orderId": ORDER, "token": "pm_card_visa"}).encode(),
+]
+
+
+@pytest.mark.parametrize("number", range(len(BAD_BODIES)))
+async def test_bad_input_is_refused_and_leaves_nothing(
+    world: Any, buyer: str, number: int
+) -> None:
+    before = await world.rows("SELECT count(*) AS n FROM payment")
+    status, body = await world.post(buyer, BAD_BODIES[number])
+    assert status in (400, 404, 413, 422), body
+    assert body["code"] in ("MALFORMED", "INVALID", "BODY_TOO_LARGE", "UNKNOWN_ORDER")
+    assert (await world.rows("SELECT count(*) AS n FROM payment")) == before
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "t\tab", "ключ"])
+async def test_bad_keys_are_refused(world: Any, buyer: str, key: str) -> None:
+    order_id = world.neighbours.place(buyer)
+    status, body = await world.pay(buyer, order_id, key=key)
+    assert (status, body["code"]) == (422, "INVALID")
+    assert await world.states(order_id) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer a.b.c"},
+        {"Authorization": "Basic dTpw"},
+        {"Authorization": "Bearer " + "x" * 5000},
+    ],
+)
+async def test_strangers_are_refused(world: Any, headers: dict[str, str]) -> None:
+    for path in ("/v1/payment", "/internal/v1/payments:verdicts"):
+        async with world.session.post(
+            world.payment.url + path, json={}, headers=headers
+        ) as answer:
+            assert answer.status == 401
+
+
+def _service_token(world: Any, caller: str) -> str:
+    now = int(time.time())
+    claims = {"iss": auth.ISSUER, "sub": caller, "aud": "payment", "iat": now, "exp": now + 60}
+    key = world.service_keys[caller]
+    return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": caller})
+
+
+async def _verdicts(world: Any, caller: str, body: bytes) -> tuple[int, Any]:
+    headers = {
+        "Authorization": f"Bearer {_service_token(world, caller)}",
+        "Content-Type": "application/json",
+    }
+    url = f"{world.payment.url}/internal/v1/payments:verdicts"
+    async with world.session.post(url, data=body, headers=headers) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+async def test_inventory_learns_which_attempts_are_sold(world: Any, buyer: str) -> None:
+    order_id = world.neighbours.place(buyer)
+    await world.pay(buyer, order_id, card="4000000000000002")
+    await world.pay(buyer, order_id)
+    items = [{"orderId": order_id, "attempt": n} for n in (1, 2, 3)]
+    status, body = await _verdicts(world, "inventory", json.dumps({"items": items}).encode())
+    assert status == 200
+    assert [v["verdict"] for v in body["verdicts"]] == ["FAILED", "SUCCEEDED", "UNKNOWN"]
+
+
+async def test_only_inventory_may_ask_for_verdicts(world: Any) -> None:
+    status, body = await _verdicts(world, "checkout", b'{"items": []}')
+    assert (status, body["code"]) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[]",
+        b'{"items": 1}',
+        b'{"items": [{"orderId": 1, "attempt": 1}]}',
+        b'{"items": [{"orderId": "o", "attempt": 99999999999999999999}]}',
+        b'{"items": [{"orderId": "o", "attempt": 9999999999}]}',
+        b'{"items": [' + b",".join([b'{"orderId": "o", "attempt": 1}'] * 1001) + b"]}",
+    ],
+)
+async def test_bad_questions_are_no_crash(world: Any, body: bytes) -> None:
+    status, _ = await _verdicts(world, "inventory", body)
+    assert status in (200, 413, 422)
+
+
+async def _hook(world: Any, payload: bytes, signature: str | None) -> tuple[int, Any]:
+    headers = {"Content-Type": "application/json"}
+    if signature is not None:
+        headers["Stripe-Signature"] = signature
+    url = f"{world.payment.url}/v1/webhooks/psp"
+    async with world.session.post(url, data=payload, headers=headers) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+def _signed(payload: bytes, *, at: int | None = None, secret: str = WEBHOOK_SECRET) -> str:
+    at = int(time.time()) if at is None else at
+    text = f"{at}.".encode() + payload
+    return f"t={at},v1={hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()}"
+
+
+async def test_only_signed_webhooks_are_heard(world: Any) -> None:
+    payload = b'{"type": "payment_intent.succeeded", "data": {"object": {"metadata": {}}}}'
+    assert (await _hook(world, payload, _signed(payload)))[0] == 200
+    for signature in (
+        None,
+        "",
+        "t=1,v1=00",
+        "v1=",
+        "t=x,v1=\u00e9",
+        _signed(payload, secret="whsec_other"),
+        _signed(payload, at=int(time.time()) - 3600),
+        _signed(payload + b" "),
+    ):
+        status, body = await _hook(world, payload, signature)
+        assert (status, body["code"]) == (400, "BAD_SIGNATURE")
+    for nonsense in (b"\xff", b"{}", b"[]", b'{"type": 1, "data": 2}', b"nope"):
+        status, _ = await _hook(world, nonsense, _signed(nonsense))
+        assert status in (400, 422)
+
+
+async def test_a_webhook_ends_the_waiting_for_a_lost_reply(world: Any, buyer: str) -> None:
+    order_id = world.neighbours.place(buyer)
+    await world.behave(delayMillis=800)
+    paying = asyncio.create_task(world.pay(buyer, order_id, key="a"))
+    await world.until_states(order_id, "CONFIRMING")
+    await asyncio.to_thread(world.payment.kill)
+    await asyncio.wait({paying}, timeout=5)
+    paying.exception()
+    await world.behave()
+    started = time.monotonic()
+    await asyncio.to_thread(world.payment.start)
+    metadata = {"order_id": order_id, "attempt": "1"}
+    event = {"type": "payment_intent.succeeded", "data": {"object": {"metadata": metadata}}}
+    payload = json.dumps(event).encode()
+    assert (await _hook(world, payload, _signed(payload)))[0] == 200
+    states = await world.states(order_id)
+    assert states[0] in ("AUTHORISED", "CAPTURING", "CAPTURED"), time.monotonic() - started
+    await world.until_states(order_id, "CAPTURED")
+
+
+async def test_no_card_number_is_written_anywhere(world: Any, buyer: str) -> None:
+    cards = {"4242424242424242": b"737", "4000000000009995": b"737", "5555555555554444": b"737"}
+    for card in cards:
+        order_id = world.neighbours.place(buyer)
+        await world.pay(buyer, order_id, card=card)
+        spaced = " ".join(card[i : i + 4] for i in range(0, 16, 4))
+        await world.pay(buyer, world.neighbours.place(buyer), card=spaced)
+        await world.pay(buyer, world.neighbours.place(buyer), card=card, token="pm_card_visa")
+    state = Path(world.psp.env["DOORBUSTER_PSP_STATE"])
+    written = [path.read_bytes() for path in [*state.parent.iterdir(), *world.logs]]
+    for table in ("payment", "outbox"):
+        rows = await world.rows(f"SELECT t::text AS line FROM {table} t")
+        written.append("\n".join(row["line"] for row in rows).encode())
+    assert any(b"4242" in text for text in written)  # the last four may stay
+    for text in written:
+        for card in cards:
+            assert card.encode() not in text
+            assert card[:12].encode() not in text
+
+
+async def test_it_is_ready_and_stops_gracefully(world: Any, buyer: str) -> None:
+    orders = [world.neighbours.place(buyer) for _ in range(10)]
+    await asyncio.gather(*(world.pay(buyer, order_id) for order_id in orders))
+    for order_id in orders:
+        await world.until_states(order_id, "CAPTURED")
+    async with world.session.get(f"{world.payment.admin_url}/readyz") as answer:
+        assert (answer.status, await answer.text()) == (200, "ok\n")
+    world.payment.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(world.payment.process.wait, 30) == 0
