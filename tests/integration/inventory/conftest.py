@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -220,9 +220,23 @@ class Shop:
 @pytest.fixture
 async def shop(inventory_dsn: str, fresh_redis: str) -> AsyncIterator[Shop]:
     """The parts, wired; the test says which loop runs when."""
+    async with open_shop(inventory_dsn, fresh_redis) as made:
+        yield made
+
+
+@pytest.fixture
+async def shop_without_redis(inventory_dsn: str) -> AsyncIterator[Shop]:
+    """The parts, wired to a port where no Redis listens."""
+    async with open_shop(inventory_dsn, "redis://127.0.0.1:1/0") as made:
+        yield made
+
+
+@asynccontextmanager
+async def open_shop(inventory_dsn: str, redis_url: str) -> AsyncIterator[Shop]:
+    """Wire the parts as app.py does, without the loops."""
     async with AsyncExitStack() as opened:
         database = await opened.enter_async_context(open_database(inventory_dsn))
-        client = await opened.enter_async_context(redis.open_redis(fresh_redis))
+        client = await opened.enter_async_context(redis.open_redis(redis_url))
         escrow = Escrow(client, permit_seconds=0.2)
         ledger = Ledger(database, hold_seconds=120)
         stock = StockStore(database)
