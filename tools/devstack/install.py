@@ -30,7 +30,7 @@ def install(parts: Iterable[Part], say: Say) -> None:
             part.obtain(say)
         lacking = part.missing() or ", ".join(part.packages())
         if lacking:
-            raise StackError(f"{part.name}: {lacking} is still missing after the installation")
+            raise StackError(f"{part.name} still lacks {lacking} after the installation")
 
 
 def _install_packages(packages: list[str], say: Say) -> None:
@@ -39,9 +39,10 @@ def _install_packages(packages: list[str], say: Say) -> None:
             f"these packages are missing: {', '.join(packages)}",
             hint="this is no Debian or Ubuntu: install their equivalents by hand",
         )
-    say(f"installing Debian packages: {', '.join(packages)}")
+    say("asking Debian for its packages")
     _apt("update", "-qq")
     names = [_available(alternatives) for alternatives in packages]
+    say(f"installing Debian packages: {' '.join(names)}")
     with _nothing_starts_by_itself():
         _apt("install", "-y", "-qq", "--no-install-recommends", *names)
 

@@ -114,7 +114,7 @@ class Stack:
             part = self._parts[name]
             lacking = part.missing() or ", ".join(part.packages())
             if lacking:
-                raise StackError(f"{name}: {lacking} is missing", hint="run `make servers`")
+                raise StackError(f"{name} lacks {lacking}", hint="run `make servers`")
 
     def _remember(self, wanted: Iterable[str], bind: str | None) -> None:
         """Make folders, secrets, keys, ports; all before the first process starts."""

@@ -46,7 +46,7 @@ def test_what_is_missing_is_obtained_once():
 
 
 def test_what_is_still_missing_afterwards_is_an_error():
-    with pytest.raises(StackError, match="a jar is still missing"):
+    with pytest.raises(StackError, match="still lacks a jar"):
         install.install([Wanting(heals=False)], lambda words: None)
 
 

@@ -4,13 +4,11 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from typing_extensions import override
 
-from devstack import probe
-from devstack.errors import StackError
+from devstack import maven, probe
 from devstack.layout import cache_root
 from devstack.part import Part, Say, Site
 from devstack.process import Launch
@@ -19,7 +17,6 @@ from devstack.state import write_atomically
 VERSION = "4.3.1"
 HEAP = "256m"
 LOWEST_JAVA = 17
-MAVEN_SECONDS = 900
 FORMAT_SECONDS = 120.0
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 CLUSTER_ID = "RG9vcmJ1c3RlclNob3BzMQ"
@@ -48,20 +45,7 @@ class KafkaServer(Part):
         if jars.exists():
             return
         say(f"fetching Kafka {VERSION} with Maven (once, 44 MB)")
-        jars.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=jars.parent) as scratch:
-            fetched = Path(scratch) / "libs"
-            argv = (
-                *("mvn", "-B", "-q", "-ntp", "-f", str(ASSETS / "kafka-pom.xml")),
-                *("dependency:copy-dependencies", "-DincludeScope=runtime"),
-                f"-DoutputDirectory={fetched}",
-            )
-            done = subprocess.run(
-                argv, capture_output=True, text=True, timeout=MAVEN_SECONDS, check=False
-            )
-            if done.returncode != 0:
-                raise StackError(f"Maven failed: {(done.stdout + done.stderr).strip()[-2000:]}")
-            fetched.rename(jars)
+        maven.copy_jars(ASSETS / "kafka-pom.xml", jars)
 
     @override
     def prepare(self, site: Site) -> None:
