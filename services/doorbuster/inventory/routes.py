@@ -176,7 +176,8 @@ class Reservations:
         for item in batch.items:
             _check_judge(item)
         results = await self._reserver.judge(batch.items)
-        return web.json_response(internal.ReserveResults(results=results))
+        owners = await self._reserver.owners(results)
+        return web.json_response(internal.ReserveResults(results=results, owners=owners))
 
     async def pin(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
         """``POST /internal/v1/pins``."""

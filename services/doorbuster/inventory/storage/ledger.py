@@ -92,6 +92,11 @@ class Ledger:
             for item, row in zip(items, rows, strict=True)
         ]
 
+    async def owners(self, product_ids: Sequence[str], *, limit: int) -> dict[str, list[str]]:
+        """Return all orders that own units of each product; a product with more than ``limit`` is left out."""
+        rows = await self._database.fetch(sql("owners"), list(product_ids), limit)
+        return {row["product_id"]: row["owners"] for row in rows if len(row["owners"]) <= limit}
+
     async def pin(self, items: Sequence[internal.PinItem]) -> list[internal.PinResult]:
         """Pin HELD orders for their payment attempts; answers in their order. Order ids are distinct."""
         rows = await self._database.fetch(

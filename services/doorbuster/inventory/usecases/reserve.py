@@ -12,6 +12,7 @@ from doorbuster.contracts import internal
 from doorbuster.escrow import Escrow, EscrowAwayError, Settlement
 from doorbuster.inventory.domain import PermitUsed, settlements
 from doorbuster.inventory.storage.ledger import Ledger, Reserved
+from doorbuster.inventory.storage.pool import StoreAwayError
 from doorbuster.kit import telemetry
 from doorbuster.kit.coalescer import Coalescer
 
@@ -19,6 +20,7 @@ from .warm import Warmer
 
 MAX_ORDERS_PER_TRANSACTION = 512
 MAX_CALLS_PER_BATCH = 16
+MAX_OWNERS = 1_000
 MAX_CALLS_WAITING = 2_000
 MAX_SETTLEMENTS_WAITING = 1_000
 OUTCOMES = Counter("doorbuster_inventory_reservations", "Answers to reserve", ["outcome"])
@@ -113,6 +115,21 @@ class Reserver:
         """Judge; answers in the order of the items. Raises StoreAwayError, QueueFullError."""
         with _spans("judge", items):
             return await self._judge.submit(items)
+
+    async def owners(self, results: Sequence[internal.ReserveResult]) -> dict[str, list[str]]:
+        """Return who owns units of each product that was just called SOLD_OUT, where few enough do.
+
+        Asked after the verdicts: from then on nobody new can own one without a restock. Best effort, because
+        checkout only saves work by it.
+        """
+        names = {result.product_id for result in results if result.outcome == "SOLD_OUT"}
+        wanted = sorted(name for name in names if name is not None)
+        if not wanted:
+            return {}
+        try:
+            return await self._ledger.owners(wanted, limit=MAX_OWNERS)
+        except StoreAwayError:
+            return {}
 
     async def pin(self, items: list[internal.PinItem]) -> list[internal.PinResult]:
         """Pin; answers in the order of the items. Raises StoreAwayError, QueueFullError."""
