@@ -14,6 +14,7 @@ import pytest
 import redis.asyncio
 from aiohttp import test_utils
 from aiokafka import AIOKafkaConsumer
+from prometheus_client import REGISTRY
 
 from doorbuster.checkout.app import build
 from doorbuster.contracts import control, events
@@ -115,8 +116,8 @@ class Drop:
             answer = await response.json(content_type=None)
             return answer["orderId"] if response.status == 201 else answer["code"]
 
-    async def rush(self, buyers, **how):
-        users = [f"user_{number}" for number in range(buyers)]
+    async def rush(self, buyers, *, prefix="user", **how):
+        users = [f"{prefix}_{number}" for number in range(buyers)]
         return dict(
             zip(users, await asyncio.gather(*(self.buy(u, **how) for u in users)), strict=True)
         )
@@ -196,6 +197,10 @@ async def dead(stack, name):
         await asyncio.to_thread(stack.restart, name)
 
 
+def bit_hits():
+    return REGISTRY.get_sample_value("doorbuster_checkout_sold_out_bit_hits_total")
+
+
 def winners(answers):
     return {user: answer for user, answer in answers.items() if answer.startswith("order_")}
 
@@ -217,8 +222,10 @@ async def test_sold_out_is_told_to_strangers_at_once_and_never_to_owners(drop):
     for user, order_id in won.items():
         await drop.pay(order_id, user=user)
     await eventually(lambda: drop.are_sold(3), "three units are sold")
-    losers = {f"late_{number}" for number in range(20)}
-    assert {await drop.buy(user) for user in losers} == {"SOLD_OUT"}
+    before = bit_hits()
+    assert set((await drop.rush(20, prefix="late")).values()) == {"SOLD_OUT"}
+    assert set((await drop.rush(20, prefix="later")).values()) == {"SOLD_OUT"}
+    assert bit_hits() >= before + 20, "nobody was asked for the second twenty"
     for at in (0, 1):
         assert {user: await drop.buy(user, at=at) for user in won} == won
 
