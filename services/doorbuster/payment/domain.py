@@ -178,6 +178,7 @@ class Limits:
     """How long things may take; ``recover_after`` is longer than any conversation with the provider."""
 
     answer_within: timedelta = timedelta(seconds=10)
+    ask_again_after: timedelta = timedelta(milliseconds=50)  # doubles with every time
     take_over_after: timedelta = timedelta(seconds=5)
     recover_after: timedelta = timedelta(seconds=15)
     capture_again_after: timedelta = timedelta(seconds=5)

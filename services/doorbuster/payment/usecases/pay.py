@@ -29,7 +29,6 @@ from doorbuster.payment.ports import (
 
 from .settle import Settlement
 
-FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.5
 OPEN_TRIES = 5
 _BY = "call"
@@ -110,7 +109,7 @@ class Pay:
 
     async def _drive(self, attempt: Attempt, method: Method) -> Attempt:
         """Take an attempt from its state to its end; whatever gives no definite answer is asked again."""
-        pause = FIRST_PAUSE_SECONDS
+        pause = self.limits.ask_again_after.total_seconds()
         while not domain.is_settled(attempt):
             try:
                 moved = await self._step(attempt, method)
@@ -177,7 +176,7 @@ class Pay:
 
     async def _follow(self, attempt: Attempt, method: Method | None) -> Attempt:
         """Wait for the stored outcome; with a method, take over when nothing has moved for long."""
-        pause = FIRST_PAUSE_SECONDS
+        pause = self.limits.ask_again_after.total_seconds()
         while not domain.is_settled(attempt):
             idle = self.clock() - attempt.updated_at
             if method is not None and idle > self.limits.take_over_after:

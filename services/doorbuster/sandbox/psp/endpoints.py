@@ -91,7 +91,12 @@ class Endpoints:
             )
         except AmountError as refusal:
             return error(
-                "invalid_request_error", str(refusal), status=400, began=True, param="amount"
+                "invalid_request_error",
+                str(refusal),
+                status=400,
+                began=True,
+                code=refusal.code,
+                param="amount",
             )
         except StateError as refusal:
             return error(

@@ -76,7 +76,11 @@ class StateError(Exception):
 
 
 class AmountError(Exception):
-    """The amount does not fit what is there."""
+    """The amount does not fit what is there; ``code`` as Stripe names it."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def confirm(
@@ -148,6 +152,8 @@ def refund(
     if intent.status != "succeeded":
         raise StateError(intent, "refunded")
     left = intent.amount_received - intent.amount_refunded
+    if left == 0:
+        raise AmountError("The charge has already been refunded.", "charge_already_refunded")
     given = left if amount is None else amount
     if not 0 < given <= left:
         raise AmountError("The refund is greater than what is left of the charge.")
