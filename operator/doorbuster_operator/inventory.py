@@ -128,7 +128,10 @@ class Inventory:
         try:
             stored = await self._call("PUT", f"/control/v1/sales/{uid}", control.SaleState, gate)
         except client.RefusedError as error:
-            await self._check_fence(error, uid=uid)
+            if error.code == "STALE_EPOCH":
+                await self.read_sales(is_full=True)
+                known = self.gates.get(uid)
+                _check_fence(error, known.generation if known else 0, gate.generation)
             raise
         self.gates[uid] = stored
         return stored
@@ -138,26 +141,24 @@ class Inventory:
         try:
             stored = await self._call("PUT", f"/control/v1/pools/{sku}", control.PoolState, spec)
         except client.RefusedError as error:
-            await self._check_fence(error, sku=sku)
+            if error.code == "STALE_EPOCH":
+                await self.read_pools(is_full=True)
+                known = self.stocks.get(sku)
+                _check_fence(error, known.generation if known else 0, spec.generation)
             raise
         self.stocks[sku] = stored
         return stored
 
-    async def _check_fence(
-        self, error: client.RefusedError, *, uid: str = "", sku: str = ""
-    ) -> None:
-        """Tell a newer leader from an older generation: both are refused with the same code."""
-        if error.code != "STALE_EPOCH":
-            return
-        stored: control.SaleState | control.PoolState | None
-        if uid:
-            await self.read_sales(is_full=True)
-            stored = self.gates.get(uid)
-        else:
-            await self.read_pools(is_full=True)
-            stored = self.stocks.get(sku)
-        if stored is not None and self.fence is not None and stored.fence > self.fence:
-            raise FencedError(f"fence {stored.fence} is newer than ours, {self.fence}") from error
+    async def release_pool(self, sku: str, *, owner_uid: str) -> None:
+        """Give up the ownership of a sku's stock. Raises FencedError when another leader was elected."""
+        path = f"/control/v1/pools/{sku}?ownerUid={owner_uid}&fence={self.fence}"
+        try:
+            await self._call("DELETE", path, type(None))
+        except client.RefusedError as error:
+            # There is no generation in this call: what is stale can only be the fence.
+            _check_fence(error, 0, 0)
+            raise
+        self.stocks.pop(sku, None)
 
     async def _call(
         self, method: str, path: str, answer: type[Answer], body: object = None
@@ -182,6 +183,12 @@ class Inventory:
         if old is None:
             return True
         return _timeless(old) != _timeless(new)
+
+
+def _check_fence(error: client.RefusedError, stored_generation: int, generation: int) -> None:
+    """Tell a newer leader from an older generation: both are refused with the same code."""
+    if error.code == "STALE_EPOCH" and stored_generation <= generation:
+        raise FencedError(error.detail or "the fence is stale") from error
 
 
 def _timeless(gate: control.SaleState) -> tuple[object, ...]:

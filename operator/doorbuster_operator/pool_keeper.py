@@ -80,20 +80,26 @@ class PoolSubject:
                 if wanted:
                     world.keep_pool(model.parse(body))
                 return True
-            case lifecycle.PutStock():
-                return await self._put(pool, action, now)
+            case lifecycle.PutStock() | lifecycle.ReleaseStock():
+                return await self._set_stock(pool, action, now)
             case _:
                 assert_never(action)
 
-    async def _put(
-        self, pool: model.InventoryPool, put: lifecycle.PutStock, now: datetime
+    async def _set_stock(
+        self,
+        pool: model.InventoryPool,
+        action: lifecycle.PutStock | lifecycle.ReleaseStock,
+        now: datetime,
     ) -> bool:
         inventory = self._world.inventory
         if inventory.fence is None:
             return False
-        spec = resources.stock(pool, put, fence=inventory.fence)
         try:
-            await inventory.put_pool(pool.spec.sku, spec)
+            if isinstance(action, lifecycle.ReleaseStock):
+                await inventory.release_pool(pool.spec.sku, owner_uid=pool.uid)
+            else:
+                spec = resources.stock(pool, action, fence=inventory.fence)
+                await inventory.put_pool(pool.spec.sku, spec)
         except client.RefusedError as error:
             reason = REFUSALS.get(error.code, "Refused")
             self._failure = self._fail(

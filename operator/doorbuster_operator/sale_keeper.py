@@ -197,7 +197,8 @@ class SaleSubject:
         world = self._world
         self._measure(sale, seen, decision)
         shown = sale.raw_status.get("inventory")
-        counted = resources.counters(seen.gate) if seen.gate is not None else shown
+        is_over = sale.status.phase in model.OVER
+        counted = shown if is_over or seen.gate is None else resources.counters(seen.gate)
         status = resources.status(sale, seen, decision, now=now, inventory=shown)
         if status == sale.raw_status:
             if counted == shown:

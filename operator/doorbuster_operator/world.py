@@ -14,7 +14,6 @@ from doorbuster_operator.conditions import Notice
 from doorbuster_operator.inventory import Inventory
 from doorbuster_operator.pool import lifecycle as pool_lifecycle
 from doorbuster_operator.pool import model as pool_model
-from doorbuster_operator.sale import lifecycle as sale_lifecycle
 from doorbuster_operator.sale import model as sale_model
 from doorbuster_operator.sale.facts import PoolSeen, TopicSeen, TopicWanted
 
@@ -77,7 +76,7 @@ class World:
             sorted(
                 sale.name
                 for sale in self.sales.values()
-                if sale.status.phase not in sale_lifecycle.OVER
+                if sale.status.phase not in sale_model.OVER
                 and any(item.pool_name == pool.name for item in sale.spec.items)
             )
         )

@@ -49,14 +49,18 @@ class DropFinalizer:
 
 @dataclass(frozen=True)
 class PutStock:
-    """Set the stock level in inventory; ``is_release`` also gives up the ownership."""
+    """Set the stock level in inventory."""
 
     capacity: int
     safety_stock: int
-    is_release: bool = False
 
 
-Action = AddFinalizer | DropFinalizer | PutStock
+@dataclass(frozen=True)
+class ReleaseStock:
+    """Give up the ownership of the stock, so that another pool may have the sku."""
+
+
+Action = AddFinalizer | DropFinalizer | PutStock | ReleaseStock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +131,10 @@ def _deletion(pool: InventoryPool, seen: Seen, now: datetime) -> tuple[Action, .
         return (DropFinalizer(),)
     if not _is_due(pool, seen, now):
         return ()
-    capacity = stock.capacity
-    if pool.spec.reclaim_policy == "Delete":
-        capacity = stock.reserved + stock.sold
-    return (PutStock(capacity, stock.safety_stock, is_release=True), DropFinalizer())
+    committed = stock.reserved + stock.sold
+    if pool.spec.reclaim_policy == "Delete" and stock.capacity != committed:
+        return (PutStock(committed, stock.safety_stock), ReleaseStock(), DropFinalizer())
+    return (ReleaseStock(), DropFinalizer())
 
 
 def _capacity_applied(pool: InventoryPool, seen: Seen) -> Condition:

@@ -6,7 +6,7 @@ from doorbuster.contracts import control
 from doorbuster_operator.conditions import Condition, Notice, by_type, condition, rfc3339
 
 from .facts import Seen
-from .model import FlashSale, Phase, Timeline
+from .model import OVER, FlashSale, Phase, Timeline
 
 SKEW_LIMIT = timedelta(milliseconds=500)
 
@@ -41,7 +41,7 @@ def conditions(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> tupl
         _clock_synchronized(seen),
         _armed(sale, seen, phase),
         _open(sale, seen, phase, now),
-        _sold_out(seen, phase),
+        _sold_out(sale, seen, phase),
         _settled(seen, phase),
     )
     return (_ready(phase, by_type(parts)), *parts)
@@ -144,7 +144,10 @@ def _open(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> Condition
             return condition("Open", False, reason, f"The sale opens at {opens}.")
 
 
-def _sold_out(seen: Seen, phase: Phase) -> Condition:
+def _sold_out(sale: FlashSale, seen: Seen, phase: Phase) -> Condition:
+    known = by_type(sale.status.conditions).get("SoldOut")
+    if sale.status.phase in OVER and known is not None:
+        return known  # what happens to the stock later is no business of the sale
     if seen.gate is not None and is_sold_out(seen.gate):
         return condition("SoldOut", True, "NothingLeft", "Every unit is paid.")
     if phase in {Phase.OPEN, Phase.SOLD_OUT}:

@@ -25,11 +25,10 @@ from .facts import (
     PutGate,
     Seen,
 )
-from .model import FlashSale, Phase, Timeline
+from .model import OVER, FlashSale, Phase, Timeline
 
 DRAIN_CHECK = timedelta(seconds=2)
 URGENT = timedelta(seconds=15)
-OVER = frozenset({Phase.SETTLED, Phase.CANCELLED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +44,9 @@ class _Plan:
 def decide(sale: FlashSale, seen: Seen, now: datetime) -> Decision:
     """Return what this sale is at ``now`` and what is to be done about it."""
     phase = phase_of(sale, seen, now)
-    timeline = _timeline(sale, seen, phase, now)
     plan = _plan_deletion(sale, seen, now) if sale.is_deleting else _plan(phase, sale, seen, now)
+    is_changing = any(isinstance(action, PutGate) for action in plan.actions)
+    timeline = _timeline(sale, seen, phase, now, is_changing=is_changing)
     conditions = health.conditions(sale, seen, phase, now)
     return Decision(
         phase=phase,
@@ -75,7 +75,7 @@ def phase_of(sale: FlashSale, seen: Seen, now: datetime) -> Phase:
     if gate is None:
         return _phase_without_gate(sale, seen, now)
     if sale.spec.desired_state == "Cancelled" or gate.state == "Cancelled" or sale.is_deleting:
-        if not has_opened(sale, gate, now):
+        if not has_opened(sale, gate, now) and sale.status.timeline.close_time is None:
             return Phase.CANCELLED
         return _closed_or_settled(sale, seen, gate, now)
     if now >= gate.close_time:
@@ -277,6 +277,8 @@ def _gate_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, ..
     close_time = sale.spec.close_time
     if gate is not None and close_time < now < gate.close_time:
         close_time = now  # an open sale that shall have closed in the past closes now
+    if gate is not None and state == "Cancelled" and gate.close_time <= now:
+        close_time = gate.close_time  # it closed then, whatever was wanted later
     return (PutGate(state, close_time),)
 
 
@@ -331,7 +333,10 @@ def _next(now: datetime, *moments: datetime | None) -> datetime | None:
 # --- what is remembered ---------------------------------------------------------------------------
 
 
-def _timeline(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> Timeline:
+def _timeline(
+    sale: FlashSale, seen: Seen, phase: Phase, now: datetime, *, is_changing: bool
+) -> Timeline:
+    """Return the timeline; a gate that is about to change may open again, so it has no close time yet."""
     known, gate = sale.status.timeline, seen.gate
     armed = known.armed_time
     if armed is None and gate is not None:
@@ -348,7 +353,8 @@ def _timeline(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> Timel
     if latency is None and first is not None:
         latency = max(0, (first - sale.spec.open_time) // timedelta(milliseconds=1))
     closed = known.close_time
-    if closed is None and phase in {Phase.CLOSED, Phase.SETTLED, Phase.CANCELLED}:
+    is_shut = phase in {Phase.CLOSED, Phase.SETTLED, Phase.CANCELLED} and not is_changing
+    if closed is None and is_shut:
         closed = now if gate is None else min(gate.close_time, now)
     return Timeline(
         warmup_start_time=warmup,

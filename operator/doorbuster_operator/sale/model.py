@@ -30,6 +30,9 @@ class Phase(StrEnum):
     CANCELLED = "Cancelled"
 
 
+OVER = frozenset({Phase.SETTLED, Phase.CANCELLED})
+
+
 class _Read(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Unknown fields are ignored: an older operator may meet a newer object."""
 

@@ -8,7 +8,7 @@ from doorbuster_operator.conditions import rfc3339, stamp
 from doorbuster_operator.manifest import conditions_json
 
 from .facts import Decision, Seen, TopicWanted
-from .model import FlashSale
+from .model import OVER, FlashSale
 
 OFFSET_STEP_MILLIS = 250
 
@@ -87,7 +87,10 @@ def status(
             "openTime": rfc3339(seen.gate.open_time),
             "closeTime": rfc3339(seen.gate.close_time),
         }
-        fields["epoch"] = max((item.epoch for item in seen.gate.items), default=0)
+        epoch = max((item.epoch for item in seen.gate.items), default=0)
+        # What happens to the stock after the sale is over is no business of the sale.
+        is_over = sale.status.phase in OVER
+        fields["epoch"] = sale.raw_status.get("epoch", epoch) if is_over else epoch
     return {name: value for name, value in fields.items() if value not in (None, {})}
 
 

@@ -40,6 +40,7 @@ class FakeInventory:
         app.router.add_put("/control/v1/sales/{uid}", self._put_sale)
         app.router.add_get("/control/v1/pools", self._get_pools)
         app.router.add_put("/control/v1/pools/{sku}", self._put_pool)
+        app.router.add_delete("/control/v1/pools/{sku}", self._release_pool)
         return app
 
     def change_sale(self, uid: str, **changes: object) -> None:
@@ -104,7 +105,7 @@ class FakeInventory:
         committed = 0 if old is None else old.reserved + old.sold
         if old is not None and old.owner_uid not in (None, spec.owner_uid):
             return _problem("RESOURCE_CONFLICT", f"{sku} belongs to another pool")
-        if old is not None and spec.fence < old.fence:
+        if spec.fence < self.fence:
             return _problem("STALE_EPOCH", "an older fence")
         if old is not None and old.owner_uid is not None and spec.generation < old.generation:
             return _problem("STALE_EPOCH", "an older generation")
@@ -115,7 +116,7 @@ class FakeInventory:
         self.pools[sku] = control.PoolState(
             sku=sku,
             product_id=ids.product_id(sku),
-            owner_uid=None if spec.is_release else spec.owner_uid,
+            owner_uid=spec.owner_uid,
             generation=spec.generation,
             fence=spec.fence,
             capacity=spec.capacity,
@@ -129,6 +130,20 @@ class FakeInventory:
         )
         self._refill(sku)
         return _json(self.pools[sku])
+
+    async def _release_pool(self, request: web.Request) -> web.Response:
+        sku = request.match_info["sku"]
+        if int(request.query["fence"]) < self.fence:
+            return _problem("STALE_EPOCH", "an older fence")
+        pool = self.pools[sku]
+        if pool.owner_uid not in (None, request.query["ownerUid"]):
+            return _problem("RESOURCE_CONFLICT", f"{sku} belongs to another pool")
+        self.revision += 1
+        self.puts.append(f"release/{sku}")
+        self.pools[sku] = msgspec.structs.replace(
+            pool, owner_uid=None, generation=0, revision=self.revision
+        )
+        return web.Response(status=204)
 
     def _refill(self, sku: str) -> None:
         """Give what a pool gained to the sale that takes the whole pool."""
@@ -145,7 +160,7 @@ class FakeInventory:
         uid = request.match_info["uid"]
         gate = msgspec.json.decode(await request.read(), type=control.SaleGate)
         old = self.sales.get(uid)
-        if old is not None and (gate.fence < old.fence or gate.generation < old.generation):
+        if gate.fence < self.fence or (old is not None and gate.generation < old.generation):
             return _problem("STALE_EPOCH", "an older fence or generation")
         skus = {item.sku for item in gate.items}
         for other_uid, other in self.sales.items():

@@ -107,8 +107,8 @@ class SaleStates(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class PoolSpec(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """``PUT /control/v1/pools/{sku}``: stock as a level, never as an increment.
 
-    ``is_release`` gives up the ownership after the level is set (the owner was deleted): the stored
-    ``owner_uid`` becomes null, so that another pool may take the sku over with any generation.
+    ``DELETE /control/v1/pools/{sku}?ownerUid=&fence=`` (204) gives up the ownership and leaves the stock, so
+    that a pool that is made anew may take the sku over with any generation.
     """
 
     capacity: int
@@ -116,7 +116,6 @@ class PoolSpec(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     owner_uid: str
     generation: int
     fence: int
-    is_release: bool = False
 
 
 class PoolState(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -213,7 +213,21 @@ def test_cancelled_before_the_opening_is_cancelled_after_it_is_closed():
     assert during.phase is Phase.CLOSED
     assert during.actions == (PutGate("Cancelled", CLOSE),)
     assert during.timeline.open_time == OPEN
-    assert during.timeline.close_time == after(10)
+    shut = build_gate(state="Cancelled", generation=2)
+    opened = model.Status(phase=Phase.OPEN, timeline=during.timeline)
+    done = decide(
+        msgspec.structs.replace(cancelled, status=opened), build_seen(gate=shut), after(10)
+    )
+    assert (done.phase, done.timeline.close_time) == (Phase.CLOSED, after(10))
+
+
+def test_a_later_close_time_opens_a_sale_again_that_closed_unseen():
+    longer = build_sale(close_time=after(7200), generation=2, status=OPENED)
+    unseen = decide(longer, build_seen(gate=build_gate()), after(620))
+    assert unseen.actions == (PutGate("Active", after(7200)),)
+    assert unseen.timeline.close_time is None
+    gate = build_gate(generation=2, close_time=after(7200))
+    assert decide(longer, build_seen(gate=gate), after(900)).phase is Phase.OPEN
 
 
 def test_cancelled_without_a_gate_leaves_inventory_alone():

@@ -243,8 +243,8 @@ class SaleMachine(RuleBasedStateMachine):
 
 
 SaleMachine.TestCase.settings = settings(
-    max_examples=150,
-    stateful_step_count=40,
+    max_examples=60,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
