@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from devstack.layout import PROJECT
 from devstack.progress import shown
@@ -69,8 +70,8 @@ class Stage:
     def line(self, text: str, style: str = "") -> None:
         """Print a line with the seconds since the beginning."""
         seconds = time.monotonic() - self._began
-        self.console.print(f"[dim]{seconds:6.1f} s[/dim]  ", end="")
-        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        words = Text.assemble((f"{seconds:6.1f} s  ", "dim"), (text, style))
+        self.console.print(words, highlight=False, soft_wrap=True)
 
 
 async def show(buyers: int, units: int, seed: int) -> int:
