@@ -35,7 +35,7 @@ from doorbuster.kit.clock import utc_now
 
 PSP_KEY = "sk_test_integration"
 WEBHOOK_SECRET = "whsec_integration"
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 ANSWER_SECONDS = 4.0
 RECOVER_SECONDS = 4.5
 GOOD_CARD = "4242424242424242"
@@ -341,10 +341,10 @@ def programs(
             },
         },
     )
-    psp.start()
-    payment.start()
     user_key = Ed25519PrivateKey.generate()
     try:
+        psp.start()
+        payment.start()
         yield {
             "payment": payment,
             "psp": psp,
@@ -386,3 +386,8 @@ async def world(programs: dict[str, Any], fresh_postgres: str) -> AsyncIterator[
         await made.behave()
         yield made
     await runner.cleanup()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    return free_port()
