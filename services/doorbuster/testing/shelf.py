@@ -224,9 +224,9 @@ class FakeInventory:
             return None
         if found.item.request_hash != request_hash:
             return self._verdict(order_id, "KEY_REUSED")
-        if found.state == "HELD":
+        if found.state == "HELD" and found.expires_at > self._now():
             return self._verdict(order_id, "HELD", pay_by=found.expires_at)
-        released = found.state in ("RELEASED", "TOMB")
+        released = found.state in ("HELD", "RELEASED", "TOMB")
         return self._verdict(order_id, "RELEASED" if released else "PAID")
 
     def _take(self, item: internal.ReserveItem) -> Verdict:
