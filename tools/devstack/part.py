@@ -13,6 +13,7 @@ from .process import Launch
 from .state import Secrets, State
 
 LOOPBACK = "127.0.0.1"
+ANY = "0.0.0.0"
 TASK = ".task"  # ends the names of a part's short-lived commands
 
 
@@ -38,7 +39,12 @@ class Site:
         """The addresses to listen on: loopback, and ``bind`` where it is another one."""
         if self.bind == LOOPBACK:
             return (LOOPBACK,)
-        return (self.bind,) if self.bind == "0.0.0.0" else (LOOPBACK, self.bind)
+        return (ANY,) if self.bind == ANY else (LOOPBACK, self.bind)
+
+    @property
+    def host(self) -> str:
+        """The address under which password-protected servers are found from outside."""
+        return LOOPBACK if self.bind == ANY else self.bind
 
     def port(self, key: str) -> int:
         return self.state.ports[key]

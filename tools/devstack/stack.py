@@ -266,7 +266,13 @@ class Stack:
             self._end_tasks()
             running = [name for name in self._parts if self._identity(name) is not None]
             order = catalogue.dependents(running, self._parts)
-            graph.run_in_order(order, self._stop, abort=threading.Event())
+            errors: list[StackError] = []
+            graph.run_in_order(
+                order, lambda name: self._stop_or_note(name, errors), abort=threading.Event()
+            )
+            self._end_unknown()
+            if errors:
+                raise errors[0]
             if forget:
                 if self.layout.fallback.exists():
                     shutil.rmtree(self.layout.fallback)
@@ -278,10 +284,27 @@ class Stack:
     def _end_tasks(self) -> None:
         """End the short-lived commands of an ``up`` that was killed."""
         for path in self.layout.run.glob(f"*{TASK}.proc"):
-            identity = process.read_identity(path)
-            if identity is not None:
-                process.stop(identity, number=signal.SIGKILL, within_seconds=0.0)
-            path.unlink(missing_ok=True)
+            self._end(path, within_seconds=0.0)
+
+    def _end_unknown(self) -> None:
+        """End what an earlier version of this program started and this one has no name for."""
+        for path in self.layout.run.glob("*.proc"):
+            self._end(path, within_seconds=10.0)
+
+    def _end(self, run_file: Path, *, within_seconds: float) -> None:
+        identity = process.read_identity(run_file)
+        if identity is not None:
+            number = signal.SIGTERM if within_seconds else signal.SIGKILL
+            process.stop(identity, number=number, within_seconds=within_seconds)
+        run_file.unlink(missing_ok=True)
+
+    def _stop_or_note(self, name: str, errors: list[StackError]) -> None:
+        """Stop a part; one that cannot be stopped must not keep the others running."""
+        try:
+            self._stop(name)
+        except StackError as error:
+            self._step(name, "failed", error.message)
+            errors.append(error)
 
     def _stop(self, name: str) -> None:
         identity = self._identity(name)

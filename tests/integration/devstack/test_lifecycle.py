@@ -1,5 +1,6 @@
 """A stack survives its own commands: killed, interrupted, repeated, it is always known and endable."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
+import redis.asyncio
 
 from devstack import ports
 from devstack.errors import StackError
@@ -102,27 +105,53 @@ def test_an_interrupted_up_stops_at_once_and_can_be_taken_down(root):
     assert processes_of(root) == []
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", [*SERVERS, "kafka", "apiserver"])
 def test_a_killed_server_is_dead_and_comes_back_on_its_port(root, name):
     stack = Stack(root, public_port=0)
+
+    def status():
+        return next(part for part in stack.status() if part.name == name)
+
     stack.up(only=[name])
-    (before,) = stack.status()
+    before = status()
     stack.kill(name)
-    (killed,) = stack.status()
-    assert killed.state == "down"
+    assert status().state == "down"
     with pytest.raises(StackError, match="does not run"):
         stack.kill(name)
     stack.restart(name)
-    (after,) = stack.status()
+    after = status()
     assert after.state == "up"
     assert after.ports == before.ports
     assert after.pid != before.pid
+
+
+async def test_bind_adds_an_address_for_servers_with_passwords_only(root):
+    stack = Stack(root, public_port=0)
+    await asyncio.to_thread(stack.up, ["postgres", "redis", "nginx", "kafka"], bind="127.0.0.2")
+    env = stack.env()
+    assert "@127.0.0.2:" in env["DOORBUSTER_INVENTORY_DSN"]
+    connection = await asyncpg.connect(env["DOORBUSTER_INVENTORY_DSN"])
+    await connection.close()
+    async with redis.asyncio.from_url(env["DOORBUSTER_REDIS_URL"]) as client:
+        assert await client.ping()
+    assert env["DOORBUSTER_PUBLIC_URL"].startswith("http://127.0.0.2:")
+    assert env["DOORBUSTER_KAFKA_BOOTSTRAP"].startswith("127.0.0.1:")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", stack.site.port("kafka")), timeout=2)
 
 
 def test_a_stopped_server_can_still_be_taken_down(root):
     stack = Stack(root, public_port=0)
     stack.up(only=["redis"])
     stack.kill("redis", signal.SIGSTOP)
+    stack.down()
+    assert processes_of(root) == []
+
+
+def test_down_ends_a_process_that_this_version_has_no_name_for(root):
+    stack = Stack(root, public_port=0)
+    stack.up(only=["redis"])
+    (root / "run" / "redis.proc").rename(root / "run" / "memcached.proc")
     stack.down()
     assert processes_of(root) == []
 

@@ -42,7 +42,7 @@ class ApiServer(Part):
     @override
     def prepare(self, site: Site) -> None:
         authority = self._authority(site)
-        addresses = {LOOPBACK, "10.96.0.1", site.bind} - {"0.0.0.0"}
+        addresses = {LOOPBACK, "10.96.0.1", site.host}
         authority.serving("apiserver", CLUSTER_NAMES, sorted(addresses))
         authority.key_pair("service-account")
         authority.client("admin", user="doorbuster-admin", groups=("system:masters",))
@@ -51,7 +51,7 @@ class ApiServer(Part):
             user=f"system:serviceaccount:{NAMESPACE}:{OPERATOR_ACCOUNT}",
             groups=("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}"),
         )
-        server = f"https://127.0.0.1:{site.port('apiserver')}"
+        server = f"https://{site.host}:{site.port('apiserver')}"
         for name, path in (("admin", site.layout.kubeconfig), ("operator", operator_config(site))):
             text = authority.kubeconfig(name, server=server, namespace=NAMESPACE)
             write_atomically(path, text, mode=0o600)
@@ -67,7 +67,7 @@ class ApiServer(Part):
             *kubernetes_binaries.command("kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{site.port('etcd')}",
             f"--secure-port={site.port('apiserver')}",
-            f"--bind-address={LOOPBACK if site.bind == LOOPBACK else '0.0.0.0'}",
+            f"--bind-address={site.bind}",  # it takes one address only
             f"--advertise-address={LOOPBACK}",
             "--endpoint-reconciler-type=none",  # a loopback address cannot be an endpoint
             f"--cert-dir={site.layout.etc}",
@@ -92,7 +92,7 @@ class ApiServer(Part):
         path = self._authority(site).path
         context = ssl.create_default_context(cafile=str(path("ca.crt")))
         context.load_cert_chain(path("admin.crt"), path("admin.key"))
-        base = f"https://127.0.0.1:{site.port('apiserver')}"
+        base = f"https://{site.host}:{site.port('apiserver')}"
         for url in (f"{base}/readyz", f"{base}/api/v1/namespaces/{NAMESPACE}"):
             status, body = probe.http_status(url, context=context)
             if status != 200:

@@ -100,7 +100,7 @@ class MariadbServer(Part):
 
     @override
     def exports(self, site: Site) -> dict[str, str]:
-        server = f"127.0.0.1:{site.port('mariadb')}"
+        server = f"{site.host}:{site.port('mariadb')}"
         dsns = {
             f"DOORBUSTER_{service.upper()}_DSN": (
                 f"mysql://{service}:{site.secret(f'{service}-database')}@{server}/{service}"

@@ -12,7 +12,7 @@ import shutil
 from typing_extensions import override
 
 from devstack import probe
-from devstack.part import LOOPBACK, Part, Site
+from devstack.part import Part, Site
 from devstack.process import Launch
 from devstack.state import write_atomically
 
@@ -127,8 +127,7 @@ class NginxServer(Part):
 
     @override
     def exports(self, site: Site) -> dict[str, str]:
-        host = LOOPBACK if site.bind in (LOOPBACK, "0.0.0.0") else site.bind
-        return {"DOORBUSTER_PUBLIC_URL": f"http://{host}:{site.port('nginx')}"}
+        return {"DOORBUSTER_PUBLIC_URL": f"http://{site.host}:{site.port('nginx')}"}
 
 
 def _problem(location: str, status: int, code: str, title: str) -> str:

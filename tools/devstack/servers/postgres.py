@@ -123,7 +123,7 @@ class PostgresServer(Part):
 
     @override
     def exports(self, site: Site) -> dict[str, str]:
-        server = f"127.0.0.1:{site.port('postgres')}"
+        server = f"{site.host}:{site.port('postgres')}"
         dsns = {
             f"DOORBUSTER_{service.upper()}_DSN": (
                 f"postgresql://{service}:{site.secret(f'{service}-database')}@{server}/{service}"

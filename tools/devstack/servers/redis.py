@@ -50,5 +50,5 @@ class RedisServer(Part):
 
     @override
     def exports(self, site: Site) -> dict[str, str]:
-        url = f"redis://:{site.secret('redis')}@127.0.0.1:{site.port('redis')}/0"
+        url = f"redis://:{site.secret('redis')}@{site.host}:{site.port('redis')}/0"
         return {"DOORBUSTER_REDIS_URL": url}
