@@ -180,6 +180,7 @@ class Limits:
     answer_within: timedelta = timedelta(seconds=10)
     ask_again_after: timedelta = timedelta(milliseconds=50)  # doubles with every time
     take_over_after: timedelta = timedelta(seconds=5)
+    hint_after: timedelta = timedelta(seconds=1)
     recover_after: timedelta = timedelta(seconds=15)
     capture_again_after: timedelta = timedelta(seconds=5)
     order_known_after: timedelta = timedelta(seconds=10)

@@ -13,6 +13,10 @@ from .domain import FAILED, Attempt, Card, Method, Token, UnknownOrderError
 from .usecases import Pay, PayCommand, Recovery, Verdicts
 
 MAX_VERDICTS = 1000
+HINTS = frozenset(
+    f"payment_intent.{what}"
+    for what in ("amount_capturable_updated", "payment_failed", "canceled", "succeeded")
+)
 
 
 class WebhookRefusedError(Exception):
@@ -108,7 +112,8 @@ class PaymentRoutes:
         event = web.decode(payload, _Webhook)
         metadata = event.data.object.metadata
         order_id, attempt = metadata.get("order_id", ""), metadata.get("attempt", "")
-        if event.type.startswith("payment_intent.") and attempt.isdecimal() and len(attempt) < 6:
+        known = ids.is_id(order_id, "order") and attempt.isascii() and attempt.isdecimal()
+        if event.type in HINTS and known and len(attempt) < 6:
             await self.recovery.hear(order_id, int(attempt))
         return web.json_response({"received": True})
 

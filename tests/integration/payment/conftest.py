@@ -300,9 +300,16 @@ class World:
 
 @pytest.fixture(scope="module")
 def programs(
-    fresh_postgres: str, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    fresh_postgres: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Any]]:
-    """Both processes, started once a module; Kafka is away, so that events stay in the outbox."""
+    """Both processes, started once a module.
+
+    Kafka is away, so that events stay in the outbox, unless the module has a fixture ``bootstrap``.
+    """
+    has_kafka = hasattr(request.module, "bootstrap")
+    bootstrap = request.getfixturevalue("bootstrap") if has_kafka else f"127.0.0.1:{free_port()}"
     folder = tmp_path_factory.mktemp("payment")
     keys = write_keys(folder / "keys")
     asyncio.run(migrations.upgrade("doorbuster.payment", fresh_postgres))
@@ -325,7 +332,7 @@ def programs(
             "DOORBUSTER_PORT": str(free_port()),
             "DOORBUSTER_ADMIN_PORT": str(free_port()),
             "DOORBUSTER_PAYMENT_DSN": fresh_postgres,
-            "DOORBUSTER_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}",
+            "DOORBUSTER_KAFKA_BOOTSTRAP": bootstrap,
             "DOORBUSTER_PSP_URL": psp.url,
             "DOORBUSTER_PSP_KEY": PSP_KEY,
             "DOORBUSTER_PSP_WEBHOOK_SECRET": WEBHOOK_SECRET,

@@ -95,6 +95,7 @@ async def test_recovery_goes_on_with_the_others_when_one_fails(shop: Any) -> Non
 
 async def test_a_hint_settles_but_never_cancels(shop: Any, bought: Purchase) -> None:
     await _stuck(shop, bought, payments.GOOD_CARD, "confirm", "retrieve")
+    shop.clock.pass_by(2)
     await shop.recovery.hear(bought.order_id, 1)
     assert shop.state(bought) is State.CONFIRMING
     await shop.provider.confirm(shop.store.attempts[(bought.order_id, 1)])
@@ -103,6 +104,13 @@ async def test_a_hint_settles_but_never_cancels(shop: Any, bought: Purchase) -> 
     await shop.recovery.hear(bought.order_id, 1)
     await shop.recovery.hear(bought.order_id, 9)
     assert shop.told() == ["PaymentSucceeded"]
+
+
+async def test_a_hint_leaves_a_call_under_way_alone(shop: Any, bought: Purchase) -> None:
+    await _stuck(shop, bought, payments.GOOD_CARD, "-confirm", "retrieve")
+    await shop.recovery.hear(bought.order_id, 1)
+    assert shop.state(bought) is State.CONFIRMING
+    assert shop.told() == []
 
 
 async def test_money_is_captured_once(shop: Any, bought: Purchase) -> None:

@@ -54,7 +54,8 @@ def _translate(refusal: RefusedError) -> Exception:
     match refusal.code:
         case "UNKNOWN_ORDER":
             return UnknownOrderError("there is no such order")
-        case "HOLD_EXPIRED":
+        case "HOLD_EXPIRED" | "ALREADY_PAID":
+            # Already paid and no live attempt: it was reversed, the units are somebody else's by now.
             return HoldExpiredError("the units are no longer held for this order")
         case "PAYMENT_IN_PROGRESS":
             return PinRefusedError("the units are pinned by another attempt")

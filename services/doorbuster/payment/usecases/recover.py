@@ -73,10 +73,13 @@ class Recovery:
     async def hear(self, order_id: str, number: int) -> None:
         """The provider says that something happened to an attempt: look at it now, cancel nothing.
 
-        Raises ConnectionError when the provider is away.
+        An attempt that has just moved is left to the call that moved it. Raises ConnectionError when the
+        provider is away.
         """
         attempt = await self.store.get(order_id, number)
         if attempt is None or attempt.state is not State.CONFIRMING:
+            return
+        if self.clock() - attempt.updated_at < self.limits.hint_after:
             return
         try:
             with telemetry.span("hear of payment", carrier=_parent(attempt)):
