@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from devstack.layout import PROJECT
+from devstack.layout import default_root
 from devstack.progress import shown
 from devstack.stack import Progress as TakeStep
 from devstack.stack import Stack, Step
@@ -30,9 +30,8 @@ TICK_SECONDS = 0.5
 
 
 def folder() -> pathlib.Path:
-    """Return where the demo keeps its stack, its crowd's accounts, history and report."""
-    var = os.environ.get("DOORBUSTER_VAR")
-    return (pathlib.Path(var) if var else PROJECT / "var") / "demo"
+    """Return where the demo keeps its crowd's accounts, its sale, history and report."""
+    return default_root().parent / "demo"
 
 
 class Stage:
@@ -81,7 +80,7 @@ async def show(buyers: int, units: int, seed: int) -> int:
     stage = Stage(console)
     plans = plan.draw_plans(buyers, seed)
     end = _end_signal()
-    stack = Stack(folder() / "devstack", progress=stage.step)
+    stack = Stack(progress=stage.step)  # the one that `devstack` speaks of
     work = asyncio.create_task(_perform(stage, stack, plans, units, seed))
     ended = asyncio.create_task(end.wait())
     try:
@@ -156,11 +155,11 @@ async def _enrol(stage: Stage, url: str, plans: Sequence[plan.Plan]) -> dict[str
 
 async def _announce(stage: Stage, kubectl: Kubectl, buyers: int, units: int) -> manifest.Sale:
     """Apply the sample with names that no earlier run used, to open soon."""
-    earlier = len(await asyncio.to_thread(kubectl.names, "fsale"))
+    number = take_number(await asyncio.to_thread(kubectl.names, "fsale"))
     sale = manifest.render(
         opens_in=OPENS_IN_SECONDS + OPENS_IN_SECONDS_A_BUYER * buyers,
         units=units,
-        suffix=f"-{earlier + 1}" if earlier else "",
+        suffix=f"-{number}" if number > 1 else "",
     )
     (folder() / "sale.yaml").write_text(sale.text, encoding="utf-8")
     stage.line(f"kubectl apply -f {folder() / 'sale.yaml'}")
@@ -168,6 +167,16 @@ async def _announce(stage: Stage, kubectl: Kubectl, buyers: int, units: int) -> 
         stage.line(said, "cyan")
     stage.line(f"kubectl get fsale {sale.name} -w")
     return sale
+
+
+def take_number(names: Sequence[str]) -> int:
+    """Return a number that no sale has and no earlier demo took, even if its sale was deleted."""
+    path = folder() / "number"
+    taken = [int(path.read_text(encoding="ascii"))] if path.exists() else [0]
+    taken += [int(digits) for name in names if (digits := name.rpartition("-")[2]).isdigit()]
+    number = max(1 if names else 0, *taken) + 1
+    path.write_text(str(number), encoding="ascii")
+    return number
 
 
 async def _fight(
@@ -202,8 +211,12 @@ async def _fight(
 
 def _print_addresses(console: Console, environment: dict[str, str]) -> None:
     console.print(f"\nThe shop stays open: [bold]{environment['DOORBUSTER_PUBLIC_URL']}[/bold]")
-    console.print(f"  export KUBECONFIG={environment['KUBECONFIG']}", highlight=False)
-    console.print(f"  DOORBUSTER_VAR={folder()} .venv/bin/devstack ...", highlight=False)
+    for line in (
+        'eval "$(.venv/bin/devstack env)"      # every URL, kubectl, the first admin',
+        "kubectl get fsale,ipool               # the sale and its stock",
+        ".venv/bin/devstack status             # what runs",
+    ):
+        console.print(f"  {line}", markup=False, highlight=False)
     console.print("Ctrl-C takes it down.")
 
 
