@@ -91,11 +91,13 @@ def payment_request(body: Any) -> dict[str, Any]:
     error repeats a card's data.
     """
     fields = _camel(body)
-    translated = {"orderId": fields.pop("orderId", None), "paymentMethod": "card"}
-    for optional in ("amount",):
-        value = fields.pop(optional, None)
-        if value is not None:
-            translated[optional] = _number(value) if isinstance(value, str) else value
+    translated = {
+        "orderId": fields.pop("orderId", None),
+        "paymentMethod": fields.pop("paymentMethod", "card"),
+    }
+    amount = fields.pop("amount", None)
+    if amount is not None:
+        translated["amount"] = _number(amount) if isinstance(amount, str) else amount
     card = fields.pop("cardDetails", None)
     if isinstance(card, str) and card.startswith(("pm_", "tok_")):
         return translated | {"token": card}

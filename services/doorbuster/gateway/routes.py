@@ -285,7 +285,10 @@ async def _answer(
     except aiohttp.ClientError as error:
         raise client.UnavailableError(f"{plan.owner} broke off its answer") from error
     if plan.call is not None and upstream.status < 300:
-        raw = _ENCODER.encode(plan.call.answer(msgspec.json.decode(raw)))
+        try:
+            raw = _ENCODER.encode(plan.call.answer(msgspec.json.decode(raw)))
+        except (KeyError, TypeError, AttributeError, msgspec.DecodeError) as error:
+            raise client.UnavailableError(f"{plan.owner} answered something else") from error
     return aiohttp_web.Response(status=upstream.status, headers=headers, body=raw)
 
 
