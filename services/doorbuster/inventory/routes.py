@@ -84,10 +84,15 @@ def _check_reserve(item: internal.ReserveItem) -> None:
     products = {line.product_id for line in item.lines}
     _require(len(products) == len(item.lines), "an order names a product once")
     for line in item.lines:
-        _check_names(product_id=line.product_id, sale_uid=line.sale_uid or "none")
+        _check_names(product_id=line.product_id)
+        if line.sale_uid is not None:
+            _check_names(sale_uid=line.sale_uid)
         _require(1 <= line.quantity <= 1_000_000, "quantity is 1 to 1000000")
         _require(0 <= (line.price_minor or 0) < _BIG, "priceMinor is out of range")
-        _require(len(line.currency or "") <= 3, "currency is no currency")
+        _require(
+            line.currency is None or _CURRENCY.fullmatch(line.currency) is not None,
+            "currency has three letters",
+        )
         _require(0 <= (line.epoch or 0) < _BIG, "epoch is out of range")
 
 

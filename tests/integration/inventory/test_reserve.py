@@ -45,6 +45,24 @@ async def test_a_refusal_is_final_only_when_all_is_sold(shop, sku):
     assert await shop.counters(sku) == (0, 0, 1)
 
 
+async def test_a_final_refusal_names_those_who_own_units(shop, sku):
+    await shop.pool(sku, 2)
+    await shop.sale(sku)
+    for name in "ab":
+        await shop.buy(sku, f"{sku}-{name}")
+    waiting = await shop.buy(sku, f"{sku}-c")
+    assert await shop.reserver.owners([waiting]) == {}
+    for name in "ab":
+        await shop.pin(f"{sku}-{name}")
+        await shop.payments.succeed([internal.Attempt(order_id=f"{sku}-{name}", attempt=1)])
+    gone = await shop.buy(sku, f"{sku}-c")
+    assert gone.outcome == "SOLD_OUT"
+    owners = await shop.reserver.owners([gone])
+    assert {name: set(orders) for name, orders in owners.items()} == {
+        ids.product_id(sku): {f"{sku}-a", f"{sku}-b"}
+    }
+
+
 async def test_the_same_order_is_reserved_once_however_often_it_asks(shop, sku):
     await shop.pool(sku, 5)
     await shop.sale(sku)
