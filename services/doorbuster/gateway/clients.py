@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import aiohttp
 from yarl import URL
 
 from doorbuster.kit import client, telemetry
+
+from .ports import Forwarded
 
 CALL_SECONDS = 15.0
 CONNECT_SECONDS = 1.0
@@ -18,18 +19,7 @@ KEEP_ALIVE_SECONDS = 20.0
 _OUR_HEADERS_ONLY = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Forwarded:
-    """A request as it goes to a service; ``target`` is path and query, ``repeatable`` as ``may_repeat`` says."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
-    repeatable: bool
-
-
-class Upstreams:
+class HttpUpstreams:
     """Sends requests to services; use :func:`open_upstreams`."""
 
     def __init__(
@@ -77,7 +67,7 @@ class Upstreams:
 
 
 @asynccontextmanager
-async def open_upstreams(urls: Mapping[str, tuple[str, ...]]) -> AsyncIterator[Upstreams]:
+async def open_upstreams(urls: Mapping[str, tuple[str, ...]]) -> AsyncIterator[HttpUpstreams]:
     """Open the connections to the services."""
     connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS)
     async with aiohttp.ClientSession(
@@ -89,4 +79,4 @@ async def open_upstreams(urls: Mapping[str, tuple[str, ...]]) -> AsyncIterator[U
             total=None, sock_connect=CONNECT_SECONDS, sock_read=STREAM_IDLE_SECONDS
         ),
     ) as session:
-        yield Upstreams(session, urls)
+        yield HttpUpstreams(session, urls)

@@ -18,8 +18,7 @@ from prometheus_client import Counter, Gauge
 from doorbuster.kit import auth, client, telemetry, web
 
 from . import dialect, domain
-from .clients import Forwarded, Upstreams
-from .ports import Buckets
+from .ports import Buckets, Forwarded, Upstreams
 
 MAX_IN_FLIGHT = 4_000
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
