@@ -12,6 +12,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from . import telemetry
 
 PRODUCE_SECONDS = 5.0
+STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +91,14 @@ class Bus:
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
+    """Close a producer without waiting for what it could not send; whoever sent it was told already.
+
+    Left to itself, stop() waits for the broker, and when that wait ends early, leaves the sending task and
+    the connections behind for ever.
+    """
     with suppress(Exception):
-        await asyncio.wait_for(producer.stop(), 2.0)
+        producer._message_accumulator.fail_all(ConnectionError("closed"))
+        await asyncio.wait_for(producer.stop(), STOP_SECONDS)
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from . import database, process, telemetry
 MAX_RECORDS = 200
 POLL_MILLIS = 500
 ATTEMPTS = 5
+STOP_SECONDS = 5.0
 HANDLED = Counter("doorbuster_consumer_handled", "Events handled", ["group"])
 POISON = Counter(
     "doorbuster_consumer_poison",
@@ -222,8 +223,13 @@ def _moment(text: str) -> datetime | None:
 
 
 async def _stop(consumer: AIOKafkaConsumer) -> None:
-    with suppress(Exception):
-        await asyncio.wait_for(consumer.stop(), 5.0)
+    try:
+        await asyncio.wait_for(consumer.stop(), STOP_SECONDS)
+    except Exception:  # noqa: BLE001,RUF100 - a broker that is away; whatever it says, we leave
+        # stop() gave up at leaving the group: close what it did not come to.
+        for part in (consumer._fetcher, consumer._client):
+            with suppress(Exception):
+                await asyncio.wait_for(part.close(), STOP_SECONDS)
 
 
 @asynccontextmanager
