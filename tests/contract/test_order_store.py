@@ -1,5 +1,6 @@
 """The order store, fake and real: the same events in any order, as often as they come, leave the same orders."""
 
+import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -95,6 +96,23 @@ async def test_one_batch_may_speak_of_many_orders_in_any_order(store: OrderStore
         await hear(store, deliveries[start : start + 25])
     states = {(await found(store, number)).state for number in numbers}
     assert states == {State.CONFIRMED}
+
+
+async def test_copies_may_speak_of_the_same_orders_at_the_same_time(store: OrderStore) -> None:
+    numbers = list(range(80))
+
+    async def tell(seed: int) -> None:
+        mine = random.Random(seed)
+        event, at = LIFE[seed % len(LIFE[:3])]
+        for _ in range(10):
+            batch = [(renumbered(event, number), at) for number in mine.sample(numbers, 30)]
+            await hear(store, batch)
+        await hear(store, [(renumbered(event, number), at) for number in numbers])
+
+    await asyncio.gather(*(tell(seed) for seed in range(6)))
+    orders = [await found(store, number) for number in numbers]
+    assert {order.state for order in orders} == {State.CONFIRMED}
+    assert {(order.pay_by, order.declined_attempt) for order in orders} == {(stories.at(121), 1)}
 
 
 async def test_what_is_found_is_what_was_heard(store: OrderStore) -> None:

@@ -64,7 +64,7 @@ class MysqlOrderStore:
             await connection.execute(
                 fresh.on_duplicate_key_update(order_id=fresh.inserted.order_id)
             )
-            stored = await _read_locked(connection, [view.order_id for view in views])
+            stored = await _read(connection, [view.order_id for view in views])
             changed: list[Order] = []
             for view in views:
                 known = stored[view.order_id]
@@ -127,15 +127,16 @@ class MysqlOrderStore:
             if rows:
                 await connection.execute(
                     sa.update(ORDERS)
-                    .where(ORDERS.c.order_id.in_([row["order_id"] for row in rows]))
-                    .values(check_at=again_at)
+                    .where(ORDERS.c.order_id == sa.bindparam("claimed"))
+                    .values(check_at=again_at),
+                    [{"claimed": row["order_id"]} for row in rows],
                 )
         return [_order(row, {}) for row in rows]
 
 
-async def _read_locked(connection: AsyncConnection, order_ids: list[str]) -> dict[str, Order]:
-    query = sa.select(ORDERS).where(ORDERS.c.order_id.in_(order_ids))
-    rows = await connection.execute(query.order_by(ORDERS.c.order_id).with_for_update())
+async def _read(connection: AsyncConnection, order_ids: list[str]) -> dict[str, Order]:
+    # No FOR UPDATE: the rows are locked already, and IN (..) may scan a small table into other copies' locks.
+    rows = await connection.execute(sa.select(ORDERS).where(ORDERS.c.order_id.in_(order_ids)))
     return {row["order_id"]: _order(row, {}) for row in rows.mappings()}
 
 
