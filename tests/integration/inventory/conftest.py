@@ -211,10 +211,10 @@ class Shop:
         await self.returns.step()
 
     async def permits_left(self, sku: str) -> tuple[int, int]:
-        """Return (permits, unsettled) of Redis."""
+        """Return (permits, unsettled) of Redis; (-1, -1) when it is cold."""
         product_id = ids.product_id(sku)
-        held = (await self.escrow.snapshot([product_id]))[product_id]
-        return held.permits, held.unsettled
+        held = (await self.escrow.snapshot([product_id])).get(product_id)
+        return (-1, -1) if held is None else (held.permits, held.unsettled)
 
 
 @pytest.fixture
