@@ -1,0 +1,391 @@
+"""The operator as a process, on the real API server, inventory service, PostgreSQL, Redis and Kafka."""
+
+import asyncio
+import secrets
+import signal
+import time
+from datetime import datetime, timedelta
+
+import msgspec
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from doorbuster.contracts import control, events, internal
+from doorbuster.kit import auth, bus, client, clock, ids
+from doorbuster_operator import cluster
+from doorbuster_operator.conditions import by_type
+from doorbuster_operator.sale import model
+from doorbuster_operator.testing.cluster import Kube, RefusedByServerError
+
+ALLOW = {"metadata": {"annotations": {"doorbuster.dev/allow-delete": "true"}}}
+
+
+@pytest.fixture
+async def api(servers):
+    """The namespace that the operator watches, with the operator and all its peers up."""
+    environment = servers("inventory", "operator")
+    async with cluster.connect(environment["KUBECONFIG"]) as connection:
+        yield Kube(connection)
+
+
+class Peer:
+    """Inventory as checkout and payment see it."""
+
+    def __init__(self, checkout, operator, bootstrap) -> None:
+        self._checkout, self._operator, self._bootstrap = checkout, operator, bootstrap
+
+    async def gate(self, uid):
+        """The stored gate, or None."""
+        answer = await self._operator.call("GET", "/control/v1/sales?since=0", control.SaleStates)
+        return next((sale for sale in answer.sales if sale.uid == uid), None)
+
+    async def pool(self, sku):
+        """The stored stock."""
+        answer = await self._operator.call("GET", "/control/v1/pools?since=0", control.PoolStates)
+        return next((pool for pool in answer.pools if pool.sku == sku), None)
+
+    async def reserve(self, sale, units=1):
+        """Ask for ``units`` single orders of a sale's only product; returns those that are held."""
+        product_id = ids.product_id(sale["spec"]["items"][0]["sku"])
+        line = internal.ReserveLine(
+            product_id=product_id,
+            quantity=1,
+            price_minor=99_900,
+            currency="USD",
+            sale_uid=sale["metadata"]["uid"],
+        )
+        topic = events.sale_topic("default", sale["metadata"]["name"])
+        items = [
+            internal.ReserveItem(
+                order_id=ids.order_id(secrets.token_hex(4), "key"),
+                user_id=ids.new_id("user"),
+                request_hash="h",
+                topic=topic,
+                lines=[line],
+            )
+            for _ in range(units)
+        ]
+        answer = await self._checkout.call(
+            "POST",
+            "/internal/v1/reservations",
+            internal.ReserveResults,
+            body=internal.ReserveBatch(items=items),
+        )
+        held = {result.order_id for result in answer.results if result.outcome == "HELD"}
+        self.outcomes = [result.outcome for result in answer.results]
+        return [item for item in items if item.order_id in held]
+
+    async def pay(self, orders):
+        """Pin the orders and let their payments succeed, as an event on the sale's topic."""
+        pins = internal.PinBatch(
+            items=[internal.PinItem(order_id=each.order_id, attempt=1) for each in orders]
+        )
+        await self._checkout.call("POST", "/internal/v1/pins", internal.PinResults, body=pins)
+        async with bus.open_bus(self._bootstrap) as open_bus:
+            await open_bus.send([_paid(each) for each in orders])
+
+
+def _paid(order):
+    lines = [
+        events.Line(product_id=line.product_id, quantity=1, price_minor=99_900)
+        for line in order.lines
+    ]
+    event = events.PaymentSucceeded(
+        order_id=order.order_id,
+        user_id=order.user_id,
+        lines=lines,
+        amount_minor=99_900,
+        currency="USD",
+        payment_id=ids.new_id("txn"),
+        attempt=1,
+        topic=order.topic,
+        paid_at=clock.utc_now(),
+    )
+    headers = (("id", secrets.token_hex(8)), ("type", event.type), ("version", "1"))
+    return bus.Message(
+        topic=order.topic, key=order.order_id, value=msgspec.json.encode(event), headers=headers
+    )
+
+
+@pytest.fixture
+async def peer(servers, stack):
+    environment = servers("inventory", "operator")
+    urls = tuple(environment["DOORBUSTER_INVENTORY_URLS"].split(","))
+    async with client.open_session() as session:
+        callers = [
+            client.ServiceClient(
+                callee="inventory",
+                urls=urls,
+                session=session,
+                signer=auth.ServiceSigner(caller, stack.layout.keys / f"{caller}.pem"),
+            )
+            for caller in ("checkout", "operator")
+        ]
+        yield Peer(*callers, environment["DOORBUSTER_KAFKA_BOOTSTRAP"])
+
+
+def phase_is(*phases):
+    return lambda found: found.get("status", {}).get("phase") in phases
+
+
+def told(found, kind):
+    """The condition of a type."""
+    status = msgspec.convert(found.get("status", {}), model.Status)
+    return by_type(status.conditions).get(kind)
+
+
+def reason_is(kind, reason):
+    def holds(found):
+        part = told(found, kind)
+        return part is not None and part.reason == reason
+
+    return holds
+
+
+def line_of(found):
+    return msgspec.convert(found["status"], model.Status).timeline
+
+
+async def topics(bootstrap):
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        return set(await admin.list_topics())
+    finally:
+        await admin.close()
+
+
+async def test_a_sale_lives_from_scheduled_to_settled(api, peer, servers, sale_of, pool_of, name):
+    await api.create(pool_of(name))
+    sale = await api.create(
+        sale_of(name, opens_in=14, lasts=25, warmup={"leadSeconds": 10}, ttlSecondsAfterSettled=3)
+    )
+    uid = sale["metadata"]["uid"]
+    await api.until("FlashSale", name, phase_is("Scheduled"), within_seconds=4)
+    assert await peer.gate(uid) is None
+    armed = await api.until("FlashSale", name, reason_is("Armed", "Loaded"))
+    assert armed["status"]["phase"] == "Warming"
+    assert (await peer.gate(uid)).items[0].price_minor == 99_900
+    assert await peer.reserve(sale) == []
+    assert peer.outcomes == ["NOT_OPEN"]
+    assert events.sale_topic("default", name) in await topics(
+        servers()["DOORBUSTER_KAFKA_BOOTSTRAP"]
+    )
+
+    await api.until("FlashSale", name, phase_is("Open"))
+    orders = await peer.reserve(sale, 7)
+    assert len(orders) == 5
+    await peer.pay(orders)
+    out = await api.until("FlashSale", name, phase_is("SoldOut"))
+    assert out["status"]["inventory"] == {"capacity": 5, "available": 0, "reserved": 0, "sold": 5}
+
+    await api.scale(name, 7)
+    await api.until("FlashSale", name, phase_is("Open"))
+    await peer.pay(await peer.reserve(sale, 2))
+    await api.until("FlashSale", name, phase_is("SoldOut"))
+
+    done = await api.until("FlashSale", name, phase_is("Settled"), within_seconds=30)
+    opened = datetime.fromisoformat(sale["spec"]["openTime"])
+    line = line_of(done)
+    assert line.open_time == opened
+    assert line.armed_time < opened
+    assert line.first_reservation_time >= opened
+    assert line.close_time == datetime.fromisoformat(sale["spec"]["closeTime"])
+    assert done["status"]["summary"] == "Settled: 7 of 7 units sold."
+    await api.until_gone("FlashSale", name)
+    reasons = await api.events_of(name)
+    for reason in ("SaleAccepted", "GateArmed", "SaleOpened", "SaleSoldOut", "SaleReopened"):
+        assert reason in reasons
+    for once in ("GateArmed", "SaleOpened", "SaleClosed", "SaleSettled"):
+        assert reasons.count(once) == 1
+    await api.delete("InventoryPool", name)
+    await api.until_gone("InventoryPool", name)
+
+
+async def test_a_sale_opens_on_time_while_the_operator_is_dead(
+    api, peer, stack, sale_of, pool_of, name
+):
+    await api.create(pool_of(name))
+    sale = await api.create(sale_of(name, opens_in=8, lasts=600))
+    await api.until("FlashSale", name, reason_is("Armed", "Loaded"))
+    stack.kill("operator", signal.SIGKILL)
+    opens = datetime.fromisoformat(sale["spec"]["openTime"])
+    orders = []
+    while not orders and clock.utc_now() < opens + timedelta(seconds=5):
+        orders = await peer.reserve(sale)
+        await asyncio.sleep(0.01)
+    assert orders, "the sale opened without its operator"
+    gate = await peer.gate(sale["metadata"]["uid"])
+    assert timedelta(0) <= gate.first_reservation_time - opens < timedelta(seconds=1)
+
+    began = time.monotonic()
+    await asyncio.to_thread(stack.restart, "operator")
+    found = await api.until("FlashSale", name, phase_is("Open"), within_seconds=5)
+    assert time.monotonic() - began < 15
+    assert line_of(found).open_time == opens
+    assert (await api.events_of(name)).count("GateArmed") == 1
+    await _clear(api, name)
+
+
+async def test_stock_is_raised_and_never_lowered_below_what_is_committed(
+    api, peer, sale_of, pool_of, name
+):
+    await api.create(pool_of(name, 3))
+    sale = await api.create(sale_of(name, opens_in=2))
+    await api.until("FlashSale", name, phase_is("Open"))
+    assert len(await peer.reserve(sale, 4)) == 3
+    await api.scale(name, 1)
+    refused = await api.until(
+        "InventoryPool", name, reason_is("CapacityApplied", "BelowCommitted")
+    )
+    assert refused["status"]["capacity"] == 3
+    assert (await peer.pool(name)).capacity == 3
+    began = time.monotonic()
+    await api.scale(name, 4)
+    while (await peer.pool(name)).capacity != 4:
+        assert time.monotonic() - began < 5
+        await asyncio.sleep(0.02)
+    await api.until("InventoryPool", name, reason_is("CapacityApplied", "Applied"))
+    assert len(await peer.reserve(sale, 2)) == 1
+    assert "StockReductionRefused" in await api.events_of(name)
+    await _clear(api, name)
+
+
+async def test_a_sale_is_suspended_resumed_and_cancelled(api, peer, sale_of, pool_of, name):
+    await api.create(pool_of(name))
+    sale = await api.create(sale_of(name, opens_in=2))
+    await api.until("FlashSale", name, phase_is("Open"))
+    await api.patch("FlashSale", name, {"spec": {"desiredState": "Suspended"}})
+    found = await api.until("FlashSale", name, reason_is("Open", "Suspended"))
+    assert found["status"]["phase"] == "Open"
+    assert await peer.reserve(sale) == []
+    assert peer.outcomes == ["SUSPENDED"]
+    await api.patch("FlashSale", name, {"spec": {"desiredState": "Active"}})
+    await api.until("FlashSale", name, reason_is("Open", "WindowOpen"))
+    assert len(await peer.reserve(sale)) == 1
+    await api.patch("FlashSale", name, {"spec": {"desiredState": "Cancelled"}})
+    await api.until("FlashSale", name, phase_is("Closed"))
+    assert await peer.reserve(sale) == []
+    assert (await peer.gate(sale["metadata"]["uid"])).state == "Cancelled"
+    reasons = await api.events_of(name)
+    assert reasons.count("SaleSuspended") == reasons.count("SaleResumed") == 1
+    await _clear(api, name)
+
+
+async def test_a_close_time_in_the_past_closes_an_open_sale_now(api, peer, sale_of, pool_of, name):
+    await api.create(pool_of(name))
+    sale = await api.create(sale_of(name, opens_in=2))
+    await api.until("FlashSale", name, phase_is("Open"))
+    soon = datetime.fromisoformat(sale["spec"]["openTime"]) + timedelta(seconds=1)
+    await asyncio.sleep(max(0.0, (soon - clock.utc_now()).total_seconds()) + 0.1)
+    change = {"spec": {"closeTime": soon.strftime("%Y-%m-%dT%H:%M:%SZ")}}
+    await api.patch("FlashSale", name, change)
+    await api.until("FlashSale", name, phase_is("Closed", "Settled"))
+    assert await peer.reserve(sale) == []
+    assert peer.outcomes == ["CLOSED"]
+    await _clear(api, name)
+
+
+async def test_two_sales_of_one_product_at_one_time_the_later_is_not_accepted(
+    api, sale_of, pool_of, name
+):
+    await api.create(pool_of(name))
+    await api.create(sale_of(name))
+    await api.until("FlashSale", name, reason_is("Accepted", "Valid"))
+    second = sale_of(name, warmup={"leadSeconds": 86_400})
+    second["metadata"]["name"] = f"{name}-2"
+    first_lead = {"spec": {"warmup": {"leadSeconds": 86_400}}}
+    await api.patch("FlashSale", name, first_lead)
+    await api.until("FlashSale", name, reason_is("Armed", "Loaded"))
+    await api.create(second)
+    found = await api.until("FlashSale", f"{name}-2", reason_is("Accepted", "Overlap"))
+    assert found["status"]["phase"] == "Pending"
+    assert "SaleRefused" in await api.events_of(f"{name}-2")
+    await api.delete("FlashSale", name)
+    await api.until_gone("FlashSale", name)
+    await api.until("FlashSale", f"{name}-2", reason_is("Armed", "Loaded"))
+    await _clear(api, f"{name}-2", pool=name)
+
+
+async def test_an_open_sale_and_its_pool_go_in_order(api, peer, sale_of, pool_of, name):
+    await api.create(pool_of(name))
+    sale = await api.create(sale_of(name, opens_in=2, reservationTimeoutSeconds=10))
+    await api.until("FlashSale", name, phase_is("Open"))
+    assert len(await peer.reserve(sale)) == 1
+    with pytest.raises(RefusedByServerError, match="is open: set spec"):
+        await api.delete("FlashSale", name)
+    await api.delete("InventoryPool", name)
+    await api.until("InventoryPool", name, reason_is("Ready", "DeletionBlocked"))
+    await api.patch("FlashSale", name, ALLOW)
+    await api.delete("FlashSale", name)
+    await asyncio.sleep(1.0)
+    assert await api.get("FlashSale", name) is not None, "a hold is still under way"
+    assert (await peer.gate(sale["metadata"]["uid"])).state == "Cancelled"
+    await api.until_gone("FlashSale", name, within_seconds=30)
+    await api.until_gone("InventoryPool", name)
+    again = await api.create(pool_of(name, 9))
+    found = await api.until("InventoryPool", name, reason_is("CapacityApplied", "Applied"))
+    assert found["status"]["capacity"] == 9
+    assert (await peer.pool(name)).owner_uid == again["metadata"]["uid"]
+    await api.delete("InventoryPool", name)
+
+
+async def test_a_sale_without_its_pool_says_so_and_goes_on_when_it_comes(
+    api, sale_of, pool_of, name
+):
+    await api.create(sale_of(name))
+    found = await api.until("FlashSale", name, reason_is("PoolsBound", "PoolMissing"))
+    assert found["status"]["phase"] == "Pending"
+    assert told(found, "Ready").message == f"InventoryPool {name} does not exist."
+    await api.create(pool_of(name))
+    await api.until("FlashSale", name, phase_is("Scheduled"))
+    await _clear(api, name)
+
+
+async def test_without_inventory_the_conditions_say_so_and_the_sale_catches_up(
+    api, stack, sale_of, pool_of, name
+):
+    await api.create(pool_of(name))
+    await api.create(sale_of(name, opens_in=600, warmup={"leadSeconds": 700}))
+    await api.until("FlashSale", name, reason_is("Armed", "Loaded"))
+    stack.kill("inventory", signal.SIGKILL)
+    found = await api.until("FlashSale", name, reason_is("Armed", "InventoryUnavailable"))
+    assert found["status"]["phase"] == "Warming"
+    await asyncio.to_thread(stack.restart, "inventory")
+    await api.until("FlashSale", name, reason_is("Armed", "Loaded"))
+    await _clear(api, name)
+
+
+async def test_on_sigterm_the_lease_is_given_back_at_once(api, stack):
+    before = (await api.lease())["spec"]
+    assert before["holderIdentity"]
+    stack.kill("operator", signal.SIGTERM)
+    began = time.monotonic()
+    while (await api.lease())["spec"]["holderIdentity"]:
+        assert time.monotonic() - began < 2.0
+        await asyncio.sleep(0.02)
+    await asyncio.to_thread(stack.restart, "operator")
+    assert (await api.lease())["spec"]["holderIdentity"] == before["holderIdentity"]
+
+
+async def test_an_idle_cluster_sees_no_writes_but_the_lease(api, sale_of, pool_of, name):
+    await api.create(pool_of(name, auditIntervalSeconds=5))
+    await api.create(sale_of(name))
+    await api.until("FlashSale", name, phase_is("Scheduled"))
+    await api.until("InventoryPool", name, reason_is("Bound", "InUse"))
+    await asyncio.sleep(1.0)
+    kinds = ("FlashSale", "InventoryPool")
+    before = [(await api.get(kind, name))["metadata"]["resourceVersion"] for kind in kinds]
+    lease = (await api.lease())["metadata"]["resourceVersion"]
+    await asyncio.sleep(8.0)
+    after = [(await api.get(kind, name))["metadata"]["resourceVersion"] for kind in kinds]
+    assert before == after
+    assert (await api.lease())["metadata"]["resourceVersion"] != lease
+    await _clear(api, name)
+
+
+async def _clear(api, name, *, pool=None):
+    """Take a sale and its pool away, so that the next test finds a quiet operator."""
+    await api.patch("FlashSale", name, ALLOW)
+    await api.delete("FlashSale", name)
+    await api.delete("InventoryPool", pool or name)
