@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from doorbuster.kit import telemetry
 from doorbuster_operator import manifest
-from doorbuster_operator.cluster import API_VERSION
+from doorbuster_operator.cluster import API_VERSION, ClusterError
 from doorbuster_operator.conditions import Notice
 from doorbuster_operator.inventory import Inventory
 from doorbuster_operator.pool import lifecycle as pool_lifecycle
@@ -104,8 +105,11 @@ class World:
         return True
 
     async def tell(self, notice: Notice, about: Mapping[str, Any], now: datetime) -> None:
-        """Write one Event about an object."""
-        await self.cluster.tell(manifest.event(notice, about, now=now, instance=self.holder))
+        """Write one Event about an object; one that cannot be written is logged: the status matters more."""
+        try:
+            await self.cluster.tell(manifest.event(notice, about, now=now, instance=self.holder))
+        except ClusterError as error:
+            telemetry.log().warning("event_not_told", reason=notice.reason, error=str(error)[:200])
 
 
 def identity_of(
