@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from devstack import ports
 from doorbuster.contracts import events, internal
 from doorbuster.kit import auth, ids, migrations
 from doorbuster.kit.clock import utc_now
@@ -43,10 +44,8 @@ DECLINED_CARD = "4000000000000002"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that stays ours while its server is dead: none of the ephemeral range."""
+    return ports.choose(["one"], known={}, preferred={})["one"]
 
 
 def write_keys(folder: Path) -> dict[str, Ed25519PrivateKey]:
