@@ -1,6 +1,7 @@
 """One process of the platform: API and admin ports, probes, metrics, signals, graceful shutdown."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -58,6 +59,7 @@ async def _serve(build: Build, process: config.ProcessConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with build() as service:
+        _calm_collector()
         admin = admin_app(service.checks, stop)
         # The API drains while the admin port still answers: probes see "not ready", not a dead process.
         async with (
@@ -69,6 +71,16 @@ async def _serve(build: Build, process: config.ProcessConfig) -> None:
             await stop.wait()
             telemetry.log().info("service_draining")
     telemetry.log().info("service_stopped")
+
+
+def _calm_collector() -> None:
+    """Take what the start has made out of the cyclic collector's sight and let it look less often.
+
+    It finds next to nothing in a request's garbage; measured on a gateway, 10 to 15 % of its CPU time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 class _LagMeter:
