@@ -7,7 +7,7 @@ server cannot bind again. So ports are drawn at random below that range (decisio
 
 import random
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from .errors import StackError
@@ -43,11 +43,14 @@ def choose(
     *,
     known: Mapping[str, int],
     preferred: Mapping[str, int],
+    reserved: Collection[int] = (),
     free: Callable[[int], bool] = is_free,
     floor: int | None = None,
     draw: Callable[[int, int], int] = random.randint,
 ) -> dict[str, int]:
     """A port for each key: the known one, else the preferred one if free, else a random free one.
+
+    ``reserved`` are never drawn; a preferred port may be shared by stacks that run in turn.
 
     Raises:
         StackError: no free port was found in a bounded number of draws.
@@ -63,7 +66,7 @@ def choose(
         if wanted and wanted not in taken and free(wanted):
             port = wanted
         else:
-            port = _draw_one(low, high, taken, free, draw)
+            port = _draw_one(low, high, taken.union(reserved), free, draw)
         chosen[key] = port
         taken.add(port)
     return chosen

@@ -211,9 +211,7 @@ def send(identity: Identity, number: int) -> bool:
     Returns whether the process was there.
     """
     members = tree(identity)
-    for member in members:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.send_signal(number)
+    _signal_all(identity, members, number)
     return bool(members)
 
 
@@ -225,18 +223,32 @@ def stop(identity: Identity, *, number: int, within_seconds: float) -> bool:
     members = tree(identity)
     if not members:
         return True
-    with contextlib.suppress(psutil.NoSuchProcess):
-        members[0].send_signal(number)
-        members[0].send_signal(signal.SIGCONT)
-    ended = wait_gone(identity, within_seconds=within_seconds)
-    for member in members:
+    ended = False
+    if number != signal.SIGKILL:
         with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
+            members[0].send_signal(number)
+            members[0].send_signal(signal.SIGCONT)
+        ended = wait_gone(identity, within_seconds=within_seconds)
+    _signal_all(identity, members, signal.SIGKILL)
     wait_gone(identity, within_seconds=KILL_SECONDS)
     _, left = psutil.wait_procs(members[1:], timeout=KILL_SECONDS)
     if left or is_alive(identity):
         raise StackError(f"process {identity.pid} does not end, not even by SIGKILL")
     return ended
+
+
+def _signal_all(identity: Identity, members: list[psutil.Process], number: int) -> None:
+    """Signal the process group at once, then the members that left it (PostgreSQL's backends).
+
+    The group first: a shell that forks between the listing and the signal is caught with its
+    newborn child. Only while its leader lives, so the number cannot be somebody else's.
+    """
+    if is_alive(identity):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(identity.pid, number)
+    for member in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.send_signal(number)
 
 
 def wait_gone(identity: Identity, *, within_seconds: float) -> bool:

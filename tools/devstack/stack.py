@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from . import catalogue, graph, keys, ports, process
+from . import catalogue, graph, keys, neighbours, ports, process
 from .errors import StackError
 from .layout import PROJECT, Layout, default_root
 from .part import LOOPBACK, TASK, Part, Site
@@ -133,12 +133,19 @@ class Stack:
                 if key in known and not running and not ports.is_free(known[key]):
                     del known[key]  # somebody else took it while the stack was down
         every_key = [key for part in self._parts.values() for key in part.port_keys]
-        self._state.update(
-            stackId=self._state.stack_id or secrets.token_hex(8),
-            bind=bind or (self._state.bind if running else LOOPBACK),
-            ports=ports.choose(every_key, known=known, preferred={"nginx": self._public_port}),
-            parts=sorted({*self._state.parts, *wanted}),
-        )
+        with neighbours.reserving(self.layout.root) as reserved:
+            chosen = ports.choose(
+                every_key,
+                known=known,
+                preferred={"nginx": self._public_port},
+                reserved=reserved,
+            )
+            self._state.update(
+                stackId=self._state.stack_id or secrets.token_hex(8),
+                bind=bind or (self._state.bind if running else LOOPBACK),
+                ports=chosen,
+                parts=sorted({*self._state.parts, *wanted}),
+            )
 
     def _bring_up(self, name: str) -> None:
         part = self._parts[name]

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import redis.asyncio
 
-from devstack import ports
+from devstack import ports, process
 from devstack.errors import StackError
 from devstack.stack import Stack
 
@@ -37,6 +37,19 @@ def processes_of(root: Path) -> list[psutil.Process]:
         words = " ".join(candidate.info["cmdline"] or ())
         if str(root) in words and candidate.pid != os.getpid() and "pytest" not in words:
             found.append(candidate)
+    return found
+
+
+def members_of(session: int) -> list[int]:
+    """The pids of a session, without those that are only waiting to be collected."""
+    found = []
+    for candidate in psutil.process_iter(["status"]):
+        try:
+            same = os.getsid(candidate.pid) == session
+        except ProcessLookupError:
+            continue
+        if same and candidate.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(candidate.pid)
     return found
 
 
@@ -138,6 +151,15 @@ async def test_bind_adds_an_address_for_servers_with_passwords_only(root):
     assert env["DOORBUSTER_KAFKA_BOOTSTRAP"].startswith("127.0.0.1:")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", stack.site.port("kafka")), timeout=2)
+
+
+def test_a_shell_that_keeps_forking_is_ended_with_all_its_children(tmp_path):
+    script = "i=0; while [ $i -lt 400 ]; do sleep 1000 & i=$((i+1)); done; wait"
+    launch = process.Launch(("/bin/sh", "-c", script), {"PATH": "/bin:/usr/bin"})
+    who = process.start(launch, run_file=tmp_path / "x.proc", log_file=tmp_path / "x.log")
+    until(lambda: len(process.tree(who)) > 5, "forking")
+    process.stop(who, number=signal.SIGKILL, within_seconds=0.0)
+    until(lambda: not members_of(who.pid), "the end of all children")
 
 
 def test_a_stopped_server_can_still_be_taken_down(root):

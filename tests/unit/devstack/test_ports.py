@@ -61,3 +61,15 @@ def test_ports_are_drawn_below_the_ephemeral_range():
 def test_the_search_for_a_free_port_ends():
     with pytest.raises(StackError, match="no free port"):
         ports.choose(["a"], known={}, preferred={}, free=lambda port: False, floor=32768)
+
+
+def test_what_another_stack_remembers_is_never_drawn():
+    chosen = ports.choose(
+        ["a", "b"],
+        known={},
+        preferred={},
+        reserved={15000, 15001},
+        free=lambda port: True,
+        draw=counting(15000),
+    )
+    assert chosen == {"a": 15002, "b": 15003}
