@@ -4,6 +4,7 @@ All keys of a product share one hash slot (``{product id}``), so each call of a 
 Redis Cluster works as well as a single server. Nothing here sells: a permit only admits an order to PostgreSQL.
 """
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -36,6 +37,7 @@ from .scripts import Script
 MAX_BATCH = 512
 MAX_IN_FLIGHT = 2
 MAX_PRODUCTS = 4096
+MAX_CALLS = 16
 PERMIT_SECONDS = 10.0
 MEMORY_SECONDS = 60.0
 LEASE_SECONDS = 3.0
@@ -88,11 +90,22 @@ class Escrow:
         self._permit_millis = int(permit_seconds * 1000)
         self._slots: dict[str, Coalescer[PermitRequest, Permit]] = {}
         self._away_until = 0.0
+        # Fewer than the client's connections: a crowd must never look like an outage.
+        self._calls = asyncio.Semaphore(MAX_CALLS)
         self._permit = Script("permit")
         self._settle = Script("settle")
         self._give_back = Script("give_back")
         self._load = Script("load")
         self._overdue = Script("overdue")
+
+    @asynccontextmanager
+    async def _calling(self) -> AsyncIterator[None]:
+        async with self._calls, _away_named():
+            yield
+
+    async def _run(self, script: Script, product_id: str, arguments: list[str | int]) -> Any:
+        async with self._calling():
+            return await script.run(self._redis, _keys(product_id), arguments)
 
     async def permit(self, request: PermitRequest) -> Permit:
         """Ask for a permit; requests for one product that wait at the same time share one script call.
@@ -150,8 +163,7 @@ class Escrow:
                 arguments: list[str | int] = [int(MEMORY_SECONDS * 1000)]
                 for settlement in part:
                     arguments += (settlement.order_id, settlement.epoch, settlement.fate.value)
-                async with _away_named():
-                    flipped += await self._settle.run(self._redis, _keys(product_id), arguments)
+                flipped += await self._run(self._settle, product_id, arguments)
         return flipped
 
     async def give_back(self, batch: Sequence[Return]) -> list[bool]:
@@ -182,16 +194,12 @@ class Escrow:
             gate.state,
             gate.per_user_limit,
         ]
-        async with _away_named():
-            loaded = await self._load.run(self._redis, _keys(product_id), arguments)
-        return bool(loaded)
+        return bool(await self._run(self._load, product_id, arguments))
 
     async def overdue(self, product_id: str, *, limit: int = 200) -> list[Overdue]:
         """Return permits in flight past their deadline; nobody else gets them for the next 3 s."""
-        async with _away_named():
-            flat = await self._overdue.run(
-                self._redis, _keys(product_id), [limit, int(LEASE_SECONDS * 1000)]
-            )
+        lease_millis = int(LEASE_SECONDS * 1000)
+        flat = await self._run(self._overdue, product_id, [limit, lease_millis])
         return [
             Overdue(order_id=order.decode(), product_id=product_id, epoch=epoch, quantity=quantity)
             for order, epoch, quantity in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
@@ -201,7 +209,7 @@ class Escrow:
         """Return those products that have entries somebody must look at (see :meth:`overdue`)."""
         if not product_ids:
             return []
-        async with _away_named():
+        async with self._calling():
             seconds, micros = await self._redis.time()
             now_millis = seconds * 1000 + micros // 1000
             pipeline: Any  # queues commands; its stubs promise awaitables
@@ -216,7 +224,7 @@ class Escrow:
         if not product_ids:
             return {}
         pipeline: Any  # queues commands; its stubs promise awaitables
-        async with _away_named(), self._redis.pipeline(transaction=False) as pipeline:
+        async with self._calling(), self._redis.pipeline(transaction=False) as pipeline:
             for product_id in product_ids:
                 pipeline.hmget(_keys(product_id)[0], _FIELDS)
             rows = await pipeline.execute()
@@ -228,7 +236,7 @@ class Escrow:
 
     async def identity(self) -> Identity:
         """Return which Redis answers and whether it is a primary (role ``master``)."""
-        async with _away_named():
+        async with self._calling():
             server = await self._redis.info("server")
             replication = await self._redis.info("replication")
         return Identity(run_id=str(server["run_id"]), role=str(replication["role"]))
