@@ -58,7 +58,7 @@ class KafkaTopics:
     async def _ensure_all(self, batch: list[TopicWanted]) -> list[TopicSeen | Exception]:
         async with self._admin() as admin:
             refused = await _create(admin, batch)
-            await _shape(admin, [want for want in batch if want.name not in refused])
+            refused |= await _shape(admin, [want for want in batch if want.name not in refused])
             seen = await _read_back(admin, [want for want in batch if want.name not in refused])
             return [
                 refused.get(want.name)
@@ -158,17 +158,28 @@ async def _create(
     return refused
 
 
-async def _shape(admin: AIOKafkaAdminClient, batch: list[TopicWanted]) -> None:
-    """Grow partitions and set the retention of topics that were there before; never shrink."""
+async def _shape(
+    admin: AIOKafkaAdminClient, batch: list[TopicWanted]
+) -> dict[str, TopicRefusedError]:
+    """Grow partitions and set the retention of topics that were there before; never shrink.
+
+    Returns what Kafka refuses, by name; whether partitions grew is seen when they are read back.
+    """
     if not batch:
-        return
+        return {}
     counts = await _partitions(admin, batch)
     for want in batch:
         if counts.get(want.name, want.partitions) < want.partitions:
             await admin.create_partitions({want.name: NewPartitions(want.partitions)})
-    await admin.alter_configs(
+    answers = await admin.alter_configs(
         [ConfigResource(ConfigResourceType.TOPIC, want.name, _configs(want)) for want in batch]
     )
+    return {
+        name: TopicRefusedError(for_code(code).__name__.removesuffix("Error"), text or "refused")
+        for answer in answers
+        for code, text, _kind, name in answer.resources
+        if code and for_code(code) is not UnknownTopicOrPartitionError
+    }
 
 
 async def _read_back(admin: AIOKafkaAdminClient, batch: list[TopicWanted]) -> dict[str, TopicSeen]:

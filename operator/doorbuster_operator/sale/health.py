@@ -111,8 +111,9 @@ def _armed(sale: FlashSale, seen: Seen, phase: Phase) -> Condition:
     if gate.armed:
         return condition("Armed", True, "Loaded", "The gate opens by itself, on time.")
     reason = "GateLost" if sale.status.timeline.armed_time is not None else "Loading"
-    why = gate.armed_reason or "The permits are not loaded."
-    return condition("Armed", False, reason, f"{why} Reservations go straight to the database.")
+    cause = gate.armed_reason or "no reason given"
+    why = f"The permits are not loaded ({cause}): reservations go straight to the database."
+    return condition("Armed", False, reason, why)
 
 
 def _open(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> Condition:
