@@ -119,13 +119,11 @@ def test_an_interrupted_up_stops_at_once_and_can_be_taken_down(root):
 
 
 @pytest.mark.parametrize("name", [*SERVERS, "kafka", "apiserver"])
-def test_a_killed_server_is_dead_and_comes_back_on_its_port(root, name):
-    stack = Stack(root, public_port=0)
-
+def test_a_killed_server_is_dead_and_comes_back_on_its_port(stack, servers, name):
     def status():
         return next(part for part in stack.status() if part.name == name)
 
-    stack.up(only=[name])
+    servers(name)
     before = status()
     stack.kill(name)
     assert status().state == "down"
