@@ -19,17 +19,25 @@ def networks(raw: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part) for part in comma_list(raw))
 
 
+def addresses(raw: str) -> tuple[str, ...]:
+    """Parse a comma list of ``http://host:port`` or ``dns+http://name:port``."""
+    urls = comma_list(raw)
+    if not all(url.removeprefix("dns+").startswith("http://") for url in urls):
+        raise ValueError("the gateway speaks plain HTTP to the services")
+    return urls
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Read once at the start; a service without URLs has no routes."""
 
-    user_urls: tuple[str, ...] = setting("DOORBUSTER_USER_URLS", comma_list)
-    checkout_urls: tuple[str, ...] = setting("DOORBUSTER_CHECKOUT_URLS", comma_list)
-    payment_urls: tuple[str, ...] = setting("DOORBUSTER_PAYMENT_URLS", comma_list)
-    order_urls: tuple[str, ...] = setting("DOORBUSTER_ORDER_URLS", comma_list)
-    product_urls: tuple[str, ...] = setting("DOORBUSTER_PRODUCT_URLS", comma_list, ())
-    search_urls: tuple[str, ...] = setting("DOORBUSTER_SEARCH_URLS", comma_list, ())
-    cart_urls: tuple[str, ...] = setting("DOORBUSTER_CART_URLS", comma_list, ())
+    user_urls: tuple[str, ...] = setting("DOORBUSTER_USER_URLS", addresses)
+    checkout_urls: tuple[str, ...] = setting("DOORBUSTER_CHECKOUT_URLS", addresses)
+    payment_urls: tuple[str, ...] = setting("DOORBUSTER_PAYMENT_URLS", addresses)
+    order_urls: tuple[str, ...] = setting("DOORBUSTER_ORDER_URLS", addresses)
+    product_urls: tuple[str, ...] = setting("DOORBUSTER_PRODUCT_URLS", addresses, ())
+    search_urls: tuple[str, ...] = setting("DOORBUSTER_SEARCH_URLS", addresses, ())
+    cart_urls: tuple[str, ...] = setting("DOORBUSTER_CART_URLS", addresses, ())
     redis_url: str = setting("DOORBUSTER_REDIS_URL", secret=True)
     trusted_proxies: tuple[Network, ...] = setting("DOORBUSTER_TRUSTED_PROXIES", networks, ())
     # An address may be a whole office or a mobile carrier's NAT: generous. A user is one person.

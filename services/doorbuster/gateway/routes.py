@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import msgspec
 from aiohttp import web as aiohttp_web
 from multidict import CIMultiDict
@@ -18,13 +17,15 @@ from prometheus_client import Counter, Gauge
 from doorbuster.kit import auth, client, telemetry, web
 
 from . import dialect, domain
-from .ports import Buckets, Forwarded, Upstreams
+from .ports import Answer, Buckets, Forwarded, Upstreams
+from .wire import UnsendableError
 
 MAX_IN_FLIGHT = 4_000
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
 BODY_SECONDS = 10.0
 ANSWER_SECONDS = 15.0
 MAX_BUFFERED_ANSWER_BYTES = 256 * 1024
+STREAM_IDLE_SECONDS = 60.0
 MAX_STREAM_SECONDS = 15 * 60.0
 MAX_KNOWN_CLIENTS = 8_192
 LIMITED = Counter(
@@ -71,6 +72,9 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 ERRORS: dict[type[Exception], web.ErrorShape] = {
     domain.MalformedTargetError: web.ErrorShape(
+        status=400, code="MALFORMED", title="The request cannot be parsed"
+    ),
+    UnsendableError: web.ErrorShape(
         status=400, code="MALFORMED", title="The request cannot be parsed"
     ),
     domain.NothingHereError: web.ErrorShape(
@@ -245,11 +249,11 @@ class Door:
                 request.method, has_key="Idempotency-Key" in request.headers
             ),
         )
-        upstream = await self._upstreams.send(plan.owner, forwarded)
+        answer = await self._upstreams.send(plan.owner, forwarded)
         try:
-            return await _answer(request, plan, upstream)
+            return await _pass_back(request, plan, answer)
         finally:
-            upstream.release()
+            answer.close()
 
 
 async def _read(request: aiohttp_web.Request) -> bytes:
@@ -262,51 +266,56 @@ async def _read(request: aiohttp_web.Request) -> bytes:
         raise domain.SlowClientError("send the body faster") from None
 
 
-async def _answer(
-    request: aiohttp_web.Request, plan: _Plan, upstream: aiohttp.ClientResponse
+async def _pass_back(
+    request: aiohttp_web.Request, plan: _Plan, answer: Answer
 ) -> aiohttp_web.StreamResponse:
-    is_problem = upstream.content_type == "application/problem+json"
-    if upstream.status in (502, 504) or (upstream.status == 503 and not is_problem):
-        raise client.UnavailableError(f"{plan.owner} answered {upstream.status}")
     headers = CIMultiDict(
-        (name, value)
-        for name, value in upstream.headers.items()
-        if name.lower() not in _KEPT_INSIDE
+        (name, value) for name, value in answer.headers if name.lower() not in _KEPT_INSIDE
     )
-    length = upstream.content_length
-    if length is None and upstream.status not in (204, 304):
-        return await _stream(request, upstream, headers)
-    if length is not None and length > MAX_BUFFERED_ANSWER_BYTES:
-        return await _stream(request, upstream, headers)
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            raw = await upstream.read()
-    except aiohttp.ClientError as error:
-        raise client.UnavailableError(f"{plan.owner} broke off its answer") from error
-    if plan.call is not None and upstream.status < 300:
+    is_problem = headers.get("Content-Type", "").startswith("application/problem+json")
+    if answer.status in (502, 504) or (answer.status == 503 and not is_problem):
+        raise client.UnavailableError(f"{plan.owner} answered {answer.status}")
+    if answer.length is None or answer.length > MAX_BUFFERED_ANSWER_BYTES:
+        if plan.call is not None:
+            raise client.UnavailableError(f"{plan.owner} answered something else")
+        return await _stream(request, answer, headers)
+    raw = await _whole(answer)
+    if plan.call is not None and answer.status < 300:
         try:
             raw = _ENCODER.encode(plan.call.answer(msgspec.json.decode(raw)))
         except (KeyError, TypeError, AttributeError, msgspec.DecodeError) as error:
             raise client.UnavailableError(f"{plan.owner} answered something else") from error
-    return aiohttp_web.Response(status=upstream.status, headers=headers, body=raw)
+    return aiohttp_web.Response(status=answer.status, headers=headers, body=raw)
+
+
+async def _whole(answer: Answer) -> bytes:
+    pieces = []
+    async with asyncio.timeout(ANSWER_SECONDS):
+        while piece := await answer.piece():
+            pieces.append(piece)
+    return b"".join(pieces)
 
 
 async def _stream(
-    request: aiohttp_web.Request, upstream: aiohttp.ClientResponse, headers: CIMultiDict[str]
+    request: aiohttp_web.Request, answer: Answer, headers: CIMultiDict[str]
 ) -> aiohttp_web.StreamResponse:
     """Pass an answer on as it comes; one that breaks off breaks off here, too."""
-    response = aiohttp_web.StreamResponse(status=upstream.status, headers=headers)
+    response = aiohttp_web.StreamResponse(status=answer.status, headers=headers)
     await response.prepare(request)
     try:
         async with asyncio.timeout(MAX_STREAM_SECONDS):
-            async for chunk in upstream.content.iter_any():
-                await response.write(chunk)
+            while piece := await _next(answer):
+                await response.write(piece)
         await response.write_eof()
-    except (aiohttp.ClientError, ConnectionError, TimeoutError):
-        upstream.close()
+    except (OSError, TimeoutError):
         if request.transport is not None:
             request.transport.close()
     return response
+
+
+async def _next(answer: Answer) -> bytes:
+    async with asyncio.timeout(STREAM_IDLE_SECONDS):
+        return await answer.piece()
 
 
 def _client(trusted: tuple[domain.Network, ...], peer: str, forwarded: str) -> tuple[str, str]:
