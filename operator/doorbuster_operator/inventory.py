@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from doorbuster.contracts import control
 from doorbuster.kit import client, clock, telemetry
@@ -14,6 +14,22 @@ Answer = TypeVar("Answer")
 SILENT_AFTER_SECONDS = 3.0
 SLOWEST_SAMPLE_SECONDS = 1.0
 SAMPLES = 8
+
+
+class Service(Protocol):
+    """What is needed of client.ServiceClient."""
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        answer: type[Answer],
+        *,
+        body: Any = None,
+        timeout_seconds: float | None = None,
+    ) -> Answer:
+        """Return the decoded answer; raises RefusedError or UnavailableError."""
+        ...
 
 
 class FencedError(Exception):
@@ -30,7 +46,7 @@ class Inventory:
 
     def __init__(
         self,
-        service: client.ServiceClient,
+        service: Service,
         *,
         lease: tuple[str, str],
         holder: str,

@@ -78,7 +78,10 @@ def _topics_ready(sale: FlashSale, seen: Seen) -> Condition:
     if failure is not None:
         return condition("TopicsReady", False, failure.reason, failure.message)
     if seen.topic is None:
-        return condition("TopicsReady", "Unknown", "NotAsked", "The topic was not looked at yet.")
+        # A process that was just started has not looked yet, and for a sale that is over it never will.
+        known = by_type(sale.status.conditions).get("TopicsReady")
+        why = "The topic was not looked at yet."
+        return known or condition("TopicsReady", "Unknown", "NotAsked", why)
     if seen.topic.partitions < wanted.partitions:
         return condition("TopicsReady", False, "Growing", "The topic has too few partitions yet.")
     return condition("TopicsReady", True, "Provisioned", f"Topic {seen.topic.name} is there.")

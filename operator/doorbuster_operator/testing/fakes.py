@@ -1,27 +1,35 @@
-"""Fakes of the operator's peers for tests: an inventory service over real HTTP, topics and leases in memory.
+"""Fakes of the operator's peers, in memory: inventory's control API, the API server's part, topics, leases.
 
 They keep the contracts that matter to the operator: fences only grow, a lower generation or an older fence is
 STALE_EPOCH, another owner is RESOURCE_CONFLICT, less than is committed is BELOW_COMMITTED, two sales of one sku at
 one time OVERLAP.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
-from aiohttp import web
 
 from doorbuster.contracts import control
-from doorbuster.kit import clock, ids
+from doorbuster.kit import client, clock, ids
+from doorbuster_operator.cluster import GoneError
 from doorbuster_operator.election import LeaseConflictError, LeaseRecord
 from doorbuster_operator.sale.facts import TopicSeen, TopicWanted
 from doorbuster_operator.topics import TopicsUnavailableError
 
+# Called with the name of a write; what it gives is entered before the write and left after it, so that a test may
+# let the writer die at either moment.
+OnWrite = Callable[[str], AbstractContextManager[Any]]
+
 
 class FakeInventory:
-    """The control API in memory; ``is_down`` makes it answer 503, ``utc_now`` is the deciding clock."""
+    """The control API in memory, called as a client.ServiceClient is.
+
+    ``is_down`` makes every call fail, ``utc_now`` is the deciding clock, ``on_write`` is called around each write.
+    """
 
     def __init__(self, utc_now: clock.Clock = clock.utc_now) -> None:
         self.utc_now = utc_now
@@ -30,40 +38,63 @@ class FakeInventory:
         self.revision = 0
         self.sales: dict[str, control.SaleState] = {}
         self.pools: dict[str, control.PoolState] = {}
-        self.puts: list[str] = []
+        self.on_write: OnWrite = lambda what: nullcontext()
 
-    def app(self) -> web.Application:
-        """Return the HTTP application."""
-        app = web.Application(middlewares=[self._availability])
-        app.router.add_post("/control/v1/fences", self._fences)
-        app.router.add_get("/control/v1/sales", self._get_sales)
-        app.router.add_put("/control/v1/sales/{uid}", self._put_sale)
-        app.router.add_get("/control/v1/pools", self._get_pools)
-        app.router.add_put("/control/v1/pools/{sku}", self._put_pool)
-        app.router.add_delete("/control/v1/pools/{sku}", self._release_pool)
-        return app
+    async def call(
+        self,
+        method: str,
+        path: str,
+        answer: type[Any],
+        *,
+        body: Any = None,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Answer as the service would; raises client.RefusedError or client.UnavailableError."""
+        if self.is_down:
+            raise client.UnavailableError("inventory does not answer")
+        url = urlsplit(path)
+        query = dict(parse_qsl(url.query))
+        key = url.path.rpartition("/")[2]
+        match method, url.path.split("/")[3]:
+            case "POST", "fences":
+                self.fence += 1
+                return control.Fence(fence=self.fence)
+            case "GET", "sales":
+                return self._read_sales(int(query["since"]))
+            case "GET", "pools":
+                return self._read_pools(int(query["since"]))
+            case "PUT", "sales":
+                with self.on_write(f"gate {body.name} {body.state}"):
+                    return self._put_sale(key, body)
+            case "PUT", "pools":
+                with self.on_write(f"stock {key} {body.capacity}"):
+                    return self._put_pool(key, body)
+            case "DELETE", "pools":
+                with self.on_write(f"release {key}"):
+                    return self._release_pool(key, query["ownerUid"], int(query["fence"]))
+            case _:
+                raise AssertionError(f"{method} {path} is no call of the control API")
 
-    def change_sale(self, uid: str, **changes: object) -> None:
+    def change_sale(self, uid: str, **changes: Any) -> None:
         """Let something happen behind the gate."""
         self.revision += 1
         self.sales[uid] = msgspec.structs.replace(
             self.sales[uid], revision=self.revision, **changes
         )
 
-    def sell(self, uid: str, units: int, at: datetime | None = None) -> None:
+    def sell(self, uid: str, units: int) -> None:
         """Sell units of a sale's first item, as buyers and payments would."""
         sale = self.sales[uid]
         item = sale.items[0]
         sold = msgspec.structs.replace(
             item, available=item.available - units, sold=item.sold + units
         )
-        moment = at or self.utc_now()
-        is_out = sold.available == 0
+        now = self.utc_now()
         self.change_sale(
             uid,
             items=[sold, *sale.items[1:]],
-            first_reservation_time=sale.first_reservation_time or moment,
-            sold_out_time=moment if is_out else None,
+            first_reservation_time=sale.first_reservation_time or now,
+            sold_out_time=now if sold.available == 0 else None,
         )
         pool = self.pools[item.sku]
         self.pools[item.sku] = msgspec.structs.replace(
@@ -73,46 +104,29 @@ class FakeInventory:
             revision=self.revision,
         )
 
-    @web.middleware
-    async def _availability(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        if self.is_down:
-            return web.Response(status=503)
-        return await handler(request)
-
-    async def _fences(self, request: web.Request) -> web.Response:
-        msgspec.json.decode(await request.read(), type=control.FenceRequest)
-        self.fence += 1
-        return _json(control.Fence(fence=self.fence))
-
-    async def _get_sales(self, request: web.Request) -> web.Response:
-        since = int(request.query.get("since", "0"))
+    def _read_sales(self, since: int) -> control.SaleStates:
         found = [sale for sale in self.sales.values() if sale.revision > since]
         now = self.utc_now()
-        return _json(control.SaleStates(sales=found, revision=self.revision, server_time=now))
+        return control.SaleStates(sales=found, revision=self.revision, server_time=now)
 
-    async def _get_pools(self, request: web.Request) -> web.Response:
-        since = int(request.query.get("since", "0"))
+    def _read_pools(self, since: int) -> control.PoolStates:
         found = [pool for pool in self.pools.values() if pool.revision > since]
         now = self.utc_now()
-        return _json(control.PoolStates(pools=found, revision=self.revision, server_time=now))
+        return control.PoolStates(pools=found, revision=self.revision, server_time=now)
 
-    async def _put_pool(self, request: web.Request) -> web.Response:
-        sku = request.match_info["sku"]
-        spec = msgspec.json.decode(await request.read(), type=control.PoolSpec)
+    def _put_pool(self, sku: str, spec: control.PoolSpec) -> control.PoolState:
         old = self.pools.get(sku)
         committed = 0 if old is None else old.reserved + old.sold
-        if old is not None and old.owner_uid not in (None, spec.owner_uid):
-            return _problem("RESOURCE_CONFLICT", f"{sku} belongs to another pool")
         if spec.fence < self.fence:
-            return _problem("STALE_EPOCH", "an older fence")
-        if old is not None and old.owner_uid is not None and spec.generation < old.generation:
-            return _problem("STALE_EPOCH", "an older generation")
+            raise _refusal("STALE_EPOCH", "an older fence")
+        if old is not None and old.owner_uid is not None:
+            if old.owner_uid != spec.owner_uid:
+                raise _refusal("RESOURCE_CONFLICT", f"{sku} belongs to another pool")
+            if spec.generation < old.generation:
+                raise _refusal("STALE_EPOCH", "an older generation")
         if spec.capacity < committed:
-            return _problem("BELOW_COMMITTED", f"{committed} units are reserved or sold")
+            raise _refusal("BELOW_COMMITTED", f"{committed} units are reserved or sold")
         self.revision += 1
-        self.puts.append(f"pool/{sku}")
         self.pools[sku] = control.PoolState(
             sku=sku,
             product_id=ids.product_id(sku),
@@ -129,21 +143,7 @@ class FakeInventory:
             revision=self.revision,
         )
         self._refill(sku)
-        return _json(self.pools[sku])
-
-    async def _release_pool(self, request: web.Request) -> web.Response:
-        sku = request.match_info["sku"]
-        if int(request.query["fence"]) < self.fence:
-            return _problem("STALE_EPOCH", "an older fence")
-        pool = self.pools[sku]
-        if pool.owner_uid not in (None, request.query["ownerUid"]):
-            return _problem("RESOURCE_CONFLICT", f"{sku} belongs to another pool")
-        self.revision += 1
-        self.puts.append(f"release/{sku}")
-        self.pools[sku] = msgspec.structs.replace(
-            pool, owner_uid=None, generation=0, revision=self.revision
-        )
-        return web.Response(status=204)
+        return self.pools[sku]
 
     def _refill(self, sku: str) -> None:
         """Give what a pool gained to the sale that takes the whole pool."""
@@ -156,52 +156,45 @@ class FakeInventory:
                 )
                 self.change_sale(uid, items=[fresh], sold_out_time=None)
 
-    async def _put_sale(self, request: web.Request) -> web.Response:
-        uid = request.match_info["uid"]
-        gate = msgspec.json.decode(await request.read(), type=control.SaleGate)
+    def _release_pool(self, sku: str, owner_uid: str, fence: int) -> None:
+        if fence < self.fence:
+            raise _refusal("STALE_EPOCH", "an older fence")
+        pool = self.pools[sku]
+        if pool.owner_uid not in (None, owner_uid):
+            raise _refusal("RESOURCE_CONFLICT", f"{sku} belongs to another pool")
+        self.revision += 1
+        self.pools[sku] = msgspec.structs.replace(
+            pool, owner_uid=None, generation=0, revision=self.revision
+        )
+
+    def _put_sale(self, uid: str, gate: control.SaleGate) -> control.SaleState:
         old = self.sales.get(uid)
         if gate.fence < self.fence or (old is not None and gate.generation < old.generation):
-            return _problem("STALE_EPOCH", "an older fence or generation")
-        skus = {item.sku for item in gate.items}
-        for other_uid, other in self.sales.items():
-            shares = skus & {item.sku for item in other.items}
-            is_apart = (
-                gate.close_time <= other.open_time
-                or gate.open_time >= other.close_time
-                or other.state == "Cancelled"
-            )
-            if other_uid != uid and shares and not is_apart:
-                return _problem("OVERLAP", f"{other.name} sells {min(shares)} at that time")
-        self.puts.append(f"sale/{gate.name}/{gate.state}")
+            raise _refusal("STALE_EPOCH", "an older fence or generation")
+        self._check_overlap(uid, gate)
         self.revision += 1
-        items = [self._item(each) for each in gate.items] if old is None else old.items
-        fields = {
-            name: getattr(gate, name)
-            for name in gate.__struct_fields__
-            if name not in {"items", "namespace", "name"}
-        }
-        blank = control.SaleState(
+        fields = {name: getattr(gate, name) for name in gate.__struct_fields__ if name != "items"}
+        self.sales[uid] = control.SaleState(
             uid=uid,
-            namespace=gate.namespace,
-            name=gate.name,
-            items=items,
+            items=[self._item(each) for each in gate.items] if old is None else old.items,
             armed=True,
             armed_reason="",
             drained=True,
-            first_reservation_time=None,
-            sold_out_time=None,
+            first_reservation_time=None if old is None else old.first_reservation_time,
+            sold_out_time=None if old is None else old.sold_out_time,
             revision=self.revision,
             server_time=self.utc_now(),
             **fields,
         )
-        if old is not None:
-            blank = msgspec.structs.replace(
-                blank,
-                first_reservation_time=old.first_reservation_time,
-                sold_out_time=old.sold_out_time,
-            )
-        self.sales[uid] = blank
-        return _json(blank)
+        return self.sales[uid]
+
+    def _check_overlap(self, uid: str, gate: control.SaleGate) -> None:
+        skus = {item.sku for item in gate.items}
+        for other in self.sales.values():
+            shares = skus & {item.sku for item in other.items}
+            is_apart = gate.close_time <= other.open_time or gate.open_time >= other.close_time
+            if other.uid != uid and shares and not is_apart and other.state != "Cancelled":
+                raise _refusal("OVERLAP", f"{other.name} sells {min(shares)} at that time")
 
     def _item(self, item: control.SaleItem) -> control.SaleItemState:
         pool = self.pools[item.sku]
@@ -220,18 +213,92 @@ class FakeInventory:
             armed=True,
         )
 
-    @asynccontextmanager
-    async def serving(self, port: int = 0) -> AsyncIterator[str]:
-        """Serve on loopback while the context is open; gives the URL."""
-        runner = web.AppRunner(self.app(), access_log=None)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, "127.0.0.1", port)
-            await site.start()
-            address = runner.addresses[0]
-            yield f"http://{address[0]}:{address[1]}"
-        finally:
-            await runner.cleanup()
+
+class FakeCluster:
+    """The API server's part in memory: whole statuses, finalizers, Events by name, versions that grow.
+
+    An object whose deletion was asked for is gone with its last finalizer.
+    """
+
+    def __init__(self) -> None:
+        self.version = 1
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.events: dict[str, dict[str, Any]] = {}
+        self.on_write: OnWrite = lambda what: nullcontext()
+
+    def put(self, plural: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Create or replace an object as a user would; a changed spec is a new generation."""
+        self.version += 1
+        key = (plural, body["metadata"]["name"])
+        old = self.objects.get(key)
+        generation = 1 if old is None else old["metadata"]["generation"] + 1
+        kept = {} if old is None else old["metadata"]
+        metadata = {
+            "namespace": "default",
+            "uid": f"{plural}-{key[1]}",
+            **kept,
+            **body["metadata"],
+            "generation": generation,
+            "resourceVersion": str(self.version),
+        }
+        status = {} if old is None else old.get("status", {})
+        self.objects[key] = {**body, "metadata": metadata, "status": status}
+        return self.objects[key]
+
+    def ask_deletion(self, plural: str, name: str) -> None:
+        """Delete as a user would."""
+        found = self.objects[plural, name]
+        self.put(plural, found)
+        self.objects[plural, name]["metadata"]["deletionTimestamp"] = "2026-11-27T12:00:00Z"
+        self._collect(plural, name)
+
+    async def apply_status(self, about: Mapping[str, Any], plural: str, status: Any) -> Any:
+        """Replace the status."""
+        name = about["metadata"]["name"]
+        with self.on_write(f"status {plural} {status.get('phase', '')}"):
+            return self._change(about, plural, name, status=status)
+
+    async def apply_finalizers(
+        self, about: Mapping[str, Any], plural: str, finalizers: list[str]
+    ) -> Any:
+        """Replace our finalizers."""
+        name = about["metadata"]["name"]
+        with self.on_write(f"finalizers {plural} {len(finalizers)}"):
+            metadata = {**self._find(about, plural)["metadata"], "finalizers": finalizers}
+            changed = self._change(about, plural, name, metadata=metadata)
+            self._collect(plural, name)
+            return changed
+
+    async def delete(self, about: Mapping[str, Any], plural: str) -> None:
+        """Ask for the deletion of this very object."""
+        self._find(about, plural)
+        with self.on_write(f"delete {plural}"):
+            self.ask_deletion(plural, about["metadata"]["name"])
+
+    async def tell(self, event: Mapping[str, Any]) -> None:
+        """Keep an Event; the same name is the same Event."""
+        with self.on_write(f"event {event['reason']}"):
+            self.events.setdefault(event["metadata"]["name"], dict(event))
+
+    def _find(self, about: Mapping[str, Any], plural: str) -> dict[str, Any]:
+        found = self.objects.get((plural, about["metadata"]["name"]))
+        if found is None or found["metadata"]["uid"] != about["metadata"]["uid"]:
+            raise GoneError(about["metadata"]["name"])
+        return found
+
+    def _change(
+        self, about: Mapping[str, Any], plural: str, name: str, **parts: Any
+    ) -> dict[str, Any]:
+        found = {**self._find(about, plural), **parts}
+        self.version += 1
+        found["metadata"] = {**found["metadata"], "resourceVersion": str(self.version)}
+        self.objects[plural, name] = found
+        return found
+
+    def _collect(self, plural: str, name: str) -> None:
+        metadata = self.objects[plural, name]["metadata"]
+        if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
+            del self.objects[plural, name]
 
 
 class FakeTopics:
@@ -241,17 +308,19 @@ class FakeTopics:
         self.is_down = False
         self.topics: dict[str, TopicSeen] = {}
         self.unread_events: dict[str, int] = {}
+        self.on_write: OnWrite = lambda what: nullcontext()
 
     async def ensure(self, wanted: TopicWanted) -> TopicSeen:
         """Make or grow a topic."""
         self._check()
         old = self.topics.get(wanted.name)
         partitions = max(wanted.partitions, old.partitions if old else 0)
-        self.topics[wanted.name] = TopicSeen(
-            name=wanted.name,
-            partitions=partitions,
-            retention_seconds=wanted.retention_seconds,
-        )
+        with self.on_write(f"topic {wanted.partitions}"):
+            self.topics[wanted.name] = TopicSeen(
+                name=wanted.name,
+                partitions=partitions,
+                retention_seconds=wanted.retention_seconds,
+            )
         return self.topics[wanted.name]
 
     async def unread(self, name: str) -> int:
@@ -262,7 +331,8 @@ class FakeTopics:
     async def delete(self, name: str) -> None:
         """Delete a topic."""
         self._check()
-        self.topics.pop(name, None)
+        with self.on_write("drop topic"):
+            self.topics.pop(name, None)
 
     def _check(self) -> None:
         if self.is_down:
@@ -297,10 +367,5 @@ class FakeLeases:
             raise ConnectionError("the API server does not answer (fake)")
 
 
-def _json(data: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(data), content_type="application/json")
-
-
-def _problem(code: str, detail: str) -> web.Response:
-    body = {"type": "about:blank", "title": code, "status": 409, "code": code, "detail": detail}
-    return web.json_response(body, status=409, content_type="application/problem+json")
+def _refusal(code: str, detail: str) -> client.RefusedError:
+    return client.RefusedError(409, code, detail)
