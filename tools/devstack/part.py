@@ -81,7 +81,7 @@ class Part(ABC):
     is_process: bool = True
     requires: tuple[str, ...] = ()
     port_keys: tuple[str, ...] = ()
-    ready_within_seconds: float = 60.0
+    ready_within_seconds: float = 180.0
     stop_signal: int = signal.SIGTERM
     stop_within_seconds: float = 15.0
     hint: str = ""

@@ -125,7 +125,7 @@ class SchemaTask(Task):
 class ServiceProcess(Part):
     """One copy of one service."""
 
-    ready_within_seconds = 60.0
+    ready_within_seconds = 180.0
     stop_within_seconds = 12.0
 
     def __init__(self, service: Service, name: str) -> None:
@@ -171,7 +171,7 @@ class PspProcess(Part):
 
     name = "psp"
     port_keys = ("psp", "psp.admin")
-    ready_within_seconds = 60.0
+    ready_within_seconds = 180.0
 
     @override
     def launch(self, site: Site) -> Launch:
@@ -209,7 +209,7 @@ class OperatorProcess(Part):
     name = "operator"
     requires = ("apiserver", "kafka")
     port_keys = ("operator.admin",)
-    ready_within_seconds = 60.0
+    ready_within_seconds = 180.0
     stop_within_seconds = 12.0
 
     @override

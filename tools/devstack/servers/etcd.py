@@ -10,7 +10,7 @@ from devstack.process import Launch
 class EtcdServer(Part):
     name = "etcd"
     port_keys = ("etcd", "etcd.peer")
-    ready_within_seconds = 60.0
+    ready_within_seconds = 180.0
 
     @override
     def missing(self) -> str:

@@ -21,7 +21,7 @@ _GREETING_PROTOCOL = b"\x0a"  # fifth byte of the first packet: handshake versio
 class MariadbServer(Part):
     name = "mariadb"
     port_keys = ("mariadb",)
-    ready_within_seconds = 60.0
+    ready_within_seconds = 180.0
 
     @override
     def packages(self) -> tuple[str, ...]:

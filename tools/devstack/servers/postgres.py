@@ -55,7 +55,7 @@ def find_binaries() -> Path | None:
 class PostgresServer(Part):
     name = "postgres"
     port_keys = ("postgres",)
-    ready_within_seconds = 60.0
+    ready_within_seconds = 180.0
     stop_signal = signal.SIGINT  # fast shutdown: clients are disconnected
 
     @override
