@@ -22,9 +22,7 @@ from .history import Recorder
 from .kubectl import Kubectl
 from .verdict import Verdict
 
-OPENS_IN_SECONDS = (
-    12.0  # to be applied, accepted, armed; and for every buyer to open his connection
-)
+OPENS_IN_SECONDS = 8.0  # applied, accepted, armed; and every buyer opens his connection
 OPENS_IN_SECONDS_A_BUYER = 0.004
 TICK_SECONDS = 0.5
 
