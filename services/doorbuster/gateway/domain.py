@@ -12,6 +12,7 @@ Extra = Literal["sign_up", "log_in"]
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 MAX_FORWARDED_HOPS = 20
+MAX_FORWARDED_CHARACTERS = 1_024
 # Our ids, skus and nouns need no percent-encoding, so a path that has any names nothing of ours.
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~:@!$&'()*+,;=-]+)+")
 _QUERY = re.compile(r"[\x21-\x7e]*")
@@ -170,6 +171,13 @@ def find_rule(target: Target) -> Rule:
 def may_repeat(method: str, *, has_key: bool) -> bool:
     """Tell whether a request that may have arrived may be sent again."""
     return method in ("GET", "PUT", "DELETE") or (method == "POST" and has_key)
+
+
+def nearest_hops(forwarded: str) -> str:
+    """Return the right end of an X-Forwarded-For that is worth reading, in whole entries."""
+    if len(forwarded) <= MAX_FORWARDED_CHARACTERS:
+        return forwarded
+    return forwarded[-MAX_FORWARDED_CHARACTERS:].partition(",")[2]
 
 
 def forwarded_chain(

@@ -188,7 +188,7 @@ class Door:
         A token that is no good is charged to the address before it is refused.
         """
         peer = request.transport.get_extra_info("peername") if request.transport else None
-        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        forwarded = domain.nearest_hops(",".join(request.headers.getall("X-Forwarded-For", ())))
         bucket, chain = self._chain(str(peer[0]) if peer else "", forwarded)
         user_id: str | None = None
         refusal: auth.UnauthenticatedError | None = None

@@ -141,6 +141,13 @@ def test_a_chain_of_any_length_costs_a_bounded_walk() -> None:
     assert passed_on.count(",") == domain.MAX_FORWARDED_HOPS
 
 
+def test_of_a_long_header_only_whole_entries_near_us_are_read() -> None:
+    assert domain.nearest_hops("198.51.100.7, 10.0.0.1") == "198.51.100.7, 10.0.0.1"
+    nearest = domain.nearest_hops("6" * 5000 + ",198.51.100.7, 10.0.0.1")
+    assert nearest == "198.51.100.7, 10.0.0.1"
+    assert domain.nearest_hops("6" * 5000) == ""
+
+
 def test_an_ipv6_customer_is_one_client_with_all_his_addresses() -> None:
     one, other, stranger = (
         domain.bucket_of(ipaddress.ip_address(text))
