@@ -25,7 +25,7 @@ def main() -> None:
         return
     try:
         if command == "migrate":
-            asyncio.run(_migrate(arguments.service))
+            asyncio.run(_migrate(arguments.services))
         else:
             asyncio.run(_topics(arguments.partitions, arguments.replication))
     except (config.ConfigError, process.StartError, OSError) as error:
@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
         if service == "user":
             _add_grant(command)
     commands.add_parser("psp", help="run the sandbox of the payment service provider")
-    migrate = commands.add_parser("migrate", help="bring a service's schema up to date")
-    migrate.add_argument("service", choices=STORED)
+    migrate = commands.add_parser("migrate", help="bring the schema of services up to date")
+    migrate.add_argument("services", nargs="+", choices=STORED, metavar="SERVICE")
     topics = commands.add_parser("topics", help="make the orders topic unless it exists")
     topics.add_argument("--partitions", type=int, default=ORDERS_PARTITIONS)
     topics.add_argument("--replication", type=int, default=1)
@@ -66,8 +66,10 @@ def _value(name: str) -> str:
     return value
 
 
-async def _migrate(service: str) -> None:
-    await migrations.upgrade(f"doorbuster.{service}", _value(f"DOORBUSTER_{service.upper()}_DSN"))
+async def _migrate(services: list[str]) -> None:
+    for service in services:
+        dsn = _value(f"DOORBUSTER_{service.upper()}_DSN")
+        await migrations.upgrade(f"doorbuster.{service}", dsn)
 
 
 async def _topics(partitions: int, replication: int) -> None:

@@ -73,7 +73,7 @@ SERVICES = (
 
 def service_parts() -> tuple[Part, ...]:
     """Tasks and processes of the platform, in the order in which ``status`` shows them."""
-    tasks = [SchemaTask(service) for service in SERVICES if service.store is not None]
+    tasks = [SchemasTask(store) for store in (POSTGRES, MYSQL)]
     processes = [
         ServiceProcess(service, name) for service in SERVICES for name in service.process_names
     ]
@@ -106,20 +106,26 @@ class TopicsTask(Task):
         site.run(self.name, launch, within_seconds=COMMAND_SECONDS)
 
 
-class SchemaTask(Task):
-    """Brings one service's schema up to date."""
+class SchemasTask(Task):
+    """Brings the schemas of all services of one server up to date, in a single process."""
 
-    def __init__(self, service: Service) -> None:
-        assert service.store is not None
-        self._service = service
-        self.name = f"{service.name}-schema"
-        self.requires = (service.store,)
+    def __init__(self, store: str) -> None:
+        self._services = [service for service in SERVICES if service.store == store]
+        self.name = schemas_name(store)
+        self.requires = (store,)
 
     @override
     def settle(self, site: Site) -> None:
-        argv = doorbuster_command("migrate", self._service.name)
-        launch = Launch(argv, service_environment(site, self._service))
-        site.run(self.name, launch, within_seconds=COMMAND_SECONDS)
+        environment = dict(site.environment)
+        for service in self._services:
+            environment |= _dsn(site, service)
+        argv = doorbuster_command("migrate", *(service.name for service in self._services))
+        site.run(self.name, Launch(argv, environment), within_seconds=COMMAND_SECONDS)
+
+
+def schemas_name(store: str) -> str:
+    """The task that migrates what lives on one server."""
+    return f"{store}-schemas"
 
 
 class ServiceProcess(Part):
@@ -131,7 +137,7 @@ class ServiceProcess(Part):
     def __init__(self, service: Service, name: str) -> None:
         self.name = name
         self._service = service
-        schema = (f"{service.name}-schema",) if service.store is not None else ()
+        schema = (schemas_name(service.store),) if service.store is not None else ()
         topics = ("topics",) if "kafka" in service.requires else ()
         self.requires = (*service.requires, *schema, *topics)
         self.port_keys = (name, f"{name}.admin")
@@ -273,15 +279,16 @@ def service_environment(site: Site, service: Service) -> dict[str, str]:
     """What one service's processes and migrations are told."""
     values = shared_environment(site) | _own_key(site, service.name)
     if service.store is not None:
-        values[f"DOORBUSTER_{service.name.upper()}_DSN"] = _dsn(site, service)
+        values |= _dsn(site, service)
     return values | _secrets(site, service.extras)
 
 
-def _dsn(site: Site, service: Service) -> str:
+def _dsn(site: Site, service: Service) -> dict[str, str]:
     scheme = "postgresql" if service.store == POSTGRES else "mysql"
     password = site.secret(f"{service.name}-database")
     port = site.port(str(service.store))
-    return f"{scheme}://{service.name}:{password}@127.0.0.1:{port}/{service.name}"
+    dsn = f"{scheme}://{service.name}:{password}@127.0.0.1:{port}/{service.name}"
+    return {f"DOORBUSTER_{service.name.upper()}_DSN": dsn}
 
 
 def _own_key(site: Site, name: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ from .part import LOOPBACK, TASK, Part, Site
 from .state import Secrets, State, exclusive
 
 LOCK_WAIT_SECONDS = 60.0
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 # What the parts inherit of the caller's environment: nothing that belongs to another stack.
 INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "JAVA_HOME", "XDG_CACHE_HOME")
 

@@ -101,14 +101,19 @@ class ApiServer(Part):
 
     @override
     def settle(self, site: Site) -> None:
-        """Apply what the project ships: CRDs first, then the operator's rights and policies."""
+        """Apply what the project ships: the CRDs, the operator's rights and policies."""
         crds = site.project / "crds"
-        if any(crds.glob("*.yaml")):
-            kubectl(site, "apply", "--server-side", "--force-conflicts", "-f", str(crds))
+        folders = [crds, site.project / "manifests" / "operator"]
+        files = [
+            word
+            for folder in folders
+            if any(folder.glob("*.yaml"))
+            for word in ("-f", str(folder))
+        ]
+        if files:
+            kubectl(site, "apply", "--server-side", "--force-conflicts", *files)
+        if str(crds) in files:
             kubectl(site, "wait", "--for=condition=Established", "--timeout=30s", "-f", str(crds))
-        rights = site.project / "manifests" / "operator"
-        if any(rights.glob("*.yaml")):
-            kubectl(site, "apply", "--server-side", "--force-conflicts", "-f", str(rights))
 
     @override
     def exports(self, site: Site) -> dict[str, str]:
