@@ -213,7 +213,7 @@ class OperatorProcess(Part):
     """The operator, with the rights of its own service account."""
 
     name = "operator"
-    requires = ("apiserver", "kafka")
+    requires = ("apiserver", "kafka", "inventory")
     port_keys = ("operator.admin",)
     ready_within_seconds = 180.0
     stop_within_seconds = 12.0
