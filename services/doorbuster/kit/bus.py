@@ -12,7 +12,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from . import telemetry
 
 PRODUCE_SECONDS = 5.0
-STOP_SECONDS = 2.0
+STOP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,9 @@ async def _stop(producer: AIOKafkaProducer) -> None:
     with suppress(Exception):
         producer._message_accumulator.fail_all(ConnectionError("closed"))
         await asyncio.wait_for(producer.stop(), STOP_SECONDS)
+        return
+    with suppress(Exception):
+        await asyncio.wait_for(producer.client.close(), STOP_SECONDS)
 
 
 @asynccontextmanager
