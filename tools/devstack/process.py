@@ -205,14 +205,16 @@ def tree(identity: Identity) -> list[psutil.Process]:
         return []
 
 
-def send(identity: Identity, number: int) -> bool:
-    """Signal the whole tree of a process, so that a kill leaves no worker behind.
+def send(identity: Identity, number: int) -> None:
+    """Signal the whole tree of a process; after SIGKILL, wait until none of it is left.
 
-    Returns whether the process was there.
+    Raises:
+        StackError: something does not end, not even by SIGKILL.
     """
     members = tree(identity)
     _signal_all(identity, members, number)
-    return bool(members)
+    if number == signal.SIGKILL:
+        _await_end(identity, members)
 
 
 def stop(identity: Identity, *, number: int, within_seconds: float) -> bool:
@@ -230,11 +232,24 @@ def stop(identity: Identity, *, number: int, within_seconds: float) -> bool:
             members[0].send_signal(signal.SIGCONT)
         ended = wait_gone(identity, within_seconds=within_seconds)
     _signal_all(identity, members, signal.SIGKILL)
-    wait_gone(identity, within_seconds=KILL_SECONDS)
-    _, left = psutil.wait_procs(members[1:], timeout=KILL_SECONDS)
-    if left or is_alive(identity):
-        raise StackError(f"process {identity.pid} does not end, not even by SIGKILL")
+    _await_end(identity, members)
     return ended
+
+
+def _await_end(identity: Identity, members: list[psutil.Process]) -> None:
+    deadline = time.monotonic() + KILL_SECONDS
+    while is_alive(identity) or any(_lives(member) for member in members[1:]):
+        if time.monotonic() > deadline:
+            raise StackError(f"process {identity.pid} does not end, not even by SIGKILL")
+        time.sleep(POLL_SECONDS)
+
+
+def _lives(member: psutil.Process) -> bool:
+    """A zombie does not: where process 1 collects nobody's children it would stay for ever."""
+    try:
+        return member.is_running() and member.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal_all(identity: Identity, members: list[psutil.Process], number: int) -> None:

@@ -26,7 +26,9 @@ from .state import Secrets, State, exclusive
 LOCK_WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.1
 # What the parts inherit of the caller's environment: nothing that belongs to another stack.
-INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "JAVA_HOME", "XDG_CACHE_HOME")
+INHERITED = (
+    *("PATH", "HOME", "LANG", "TZ", "TMPDIR", "JAVA_HOME", "XDG_CACHE_HOME", "PYTHONPATH"),
+)
 
 
 @dataclass(frozen=True)
@@ -241,10 +243,9 @@ class Stack:
         """
         self._known(name)
         identity = self._identity(name)
-        if identity is None or not process.send(identity, number):
+        if identity is None:
             raise StackError(f"{name} does not run")
-        if number == signal.SIGKILL and not process.wait_gone(identity, within_seconds=10.0):
-            raise StackError(f"{name} does not end")
+        process.send(identity, number)
 
     def restart(self, name: str) -> None:
         """Stop a part if it runs, start it on the same ports and wait until it serves."""

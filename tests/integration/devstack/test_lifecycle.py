@@ -16,6 +16,7 @@ import pytest
 import redis.asyncio
 
 from devstack import ports, process
+from devstack.accounts import server_user
 from devstack.errors import StackError
 from devstack.stack import Stack
 
@@ -134,6 +135,19 @@ def test_a_killed_server_is_dead_and_comes_back_on_its_port(stack, servers, name
     assert after.state == "up"
     assert after.ports == before.ports
     assert after.pid != before.pid
+
+
+def test_postgres_comes_back_while_its_killed_predecessor_is_a_zombie(stack, servers):
+    """A pid that exists keeps PostgreSQL's own lock valid, whoever it belongs to by now."""
+    servers("postgres")
+    stack.kill("postgres")
+    data = stack.site.layout.data("postgres", server_user("postgres")) / "cluster"
+    with subprocess.Popen(["/bin/true"]) as zombie:
+        lock = data / "postmaster.pid"
+        lines = lock.read_text(encoding="ascii").splitlines()
+        lock.write_text("\n".join([str(zombie.pid), *lines[1:]]) + "\n", encoding="ascii")
+        stack.restart("postgres")
+    assert next(part for part in stack.status() if part.name == "postgres").state == "up"
 
 
 async def test_bind_adds_an_address_for_servers_with_passwords_only(root):

@@ -5,8 +5,10 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
+import psutil
 from typing_extensions import override
 
 from devstack.accounts import server_user
@@ -17,6 +19,7 @@ from devstack.state import write_atomically
 
 LOWEST_VERSION = 15
 INITIALISE_SECONDS = 120.0
+LEAVE_SECONDS = 15.0
 SERVICES = ("inventory", "checkout", "payment", "notification")
 ADMIN = "postgres"
 SETTINGS = {
@@ -71,7 +74,7 @@ class PostgresServer(Part):
         if site.addresses != ("127.0.0.1",):
             rules += "host all all 0.0.0.0/0 scram-sha-256\n"
         _write_as_owner(data / "pg_hba.conf", rules)
-        _forget_stale_pid(data / "postmaster.pid")
+        _take_over(data)
 
     def _data(self, site: Site) -> Path:
         return site.layout.data(self.name, server_user("postgres")) / "cluster"
@@ -168,12 +171,23 @@ def _write_as_owner(path: Path, text: str) -> None:
     os.chown(path, owner.st_uid, owner.st_gid)
 
 
-def _forget_stale_pid(path: Path) -> None:
-    """Remove the lock of a killed server when its pid is nobody's or another program's now."""
-    try:
-        pid = int(path.read_text(encoding="ascii").split()[0])
-        program = Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip()
-    except (OSError, ValueError, IndexError):
-        return  # no lock, or a dead pid, which PostgreSQL finds out by itself
-    if program != "postgres":
-        path.unlink(missing_ok=True)
+def _take_over(data: Path) -> None:
+    """Wait until nobody works in the data folder, then remove the lock of a killed server.
+
+    PostgreSQL takes a lock for valid while its pid exists, be it a zombie or somebody else's by
+    now. Its processes, orphaned backends too, all have the data folder as working directory.
+
+    Raises:
+        StackError: somebody does not leave.
+    """
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while left := _working_in(data):
+        if time.monotonic() > deadline:
+            raise StackError(f"process {left[0]} still works in {data}", hint=f"kill {left[0]}")
+        time.sleep(0.05)
+    (data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _working_in(folder: Path) -> list[int]:
+    wanted = str(folder.resolve())
+    return [who.pid for who in psutil.process_iter(["cwd"]) if who.info["cwd"] == wanted]
