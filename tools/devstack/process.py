@@ -247,7 +247,7 @@ def _await_end(identity: Identity, members: list[psutil.Process]) -> None:
 def _lives(member: psutil.Process) -> bool:
     """A zombie does not: where process 1 collects nobody's children it would stay for ever."""
     try:
-        return member.is_running() and member.status() != psutil.STATUS_ZOMBIE
+        return bool(member.is_running() and member.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
