@@ -1,6 +1,7 @@
 """The service as a process: who may call, what is refused, and buyers who retry while it is killed again and again."""
 
 import asyncio
+import io
 import json
 import random
 import secrets
@@ -214,7 +215,7 @@ async def test_bad_input_is_refused_with_a_code(house: House, sku: str) -> None:
             (b" " * 5_000_000, "application/json", 413),
         ):
             async with house.session.post(
-                url, data=data, headers={**headers, "Content-Type": kind}
+                url, data=io.BytesIO(data), headers={**headers, "Content-Type": kind}
             ) as response:
                 assert response.status in (status, 422), (data[:20], await response.text())
         sale = await house.sale(running.url, sku)
