@@ -73,6 +73,7 @@ async def measure(
     memory, verdicts = Memory(), {}
     book = enrol.CredentialBook()
     for name, mix in (("without leavers", STEADY), ("with leavers", plan.Mix())):
+        sys.stderr.write(f"{buyers:,} buyers, {units} units, {name}\n")
         plans = plan.draw_plans(buyers, seed, mix)
         entrances = await enrol.enrol(environment["DOORBUSTER_PUBLIC_URL"], plans, book)
         cast = play.Cast(plans=plans, entrances=entrances, seed=seed)
