@@ -89,7 +89,10 @@ async def build() -> AsyncIterator[process.Service]:
         users = client.ServiceClient(
             callee="user", urls=settings.user_urls, session=session, signer=None
         )
-        permits = escrow.Escrow(await enter(redis.open_redis(settings.redis_url)))
+        permits = escrow.Escrow(
+            await enter(redis.open_redis(settings.redis_url)),
+            permit_seconds=settings.permit_seconds,
+        )
         opened.push_async_callback(permits.close)
         events = await enter(bus.open_bus(settings.kafka_bootstrap))
         relay = outbox.Relay(engine, storage.OUTBOX, events)

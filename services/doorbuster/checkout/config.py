@@ -8,7 +8,11 @@ from doorbuster.kit.config import comma_list, setting
 
 @dataclass(frozen=True, kw_only=True)
 class CheckoutConfig:
-    """Where checkout's store and peers are, and how much it takes on at once."""
+    """Where checkout's store and peers are, and how much it takes on at once.
+
+    ``permit_seconds``: how long a permit may stay in flight before inventory asks PostgreSQL about it; it must
+    exceed the longest reserve call.
+    """
 
     dsn: str = setting("DOORBUSTER_CHECKOUT_DSN", secret=True)
     redis_url: str = setting("DOORBUSTER_REDIS_URL", secret=True)
@@ -19,3 +23,4 @@ class CheckoutConfig:
     service_keys_dir: Path = setting("DOORBUSTER_SERVICE_KEYS_DIR", Path)
     most_per_product: int = setting("DOORBUSTER_CHECKOUT_MOST_PER_PRODUCT", int, default=2_000)
     most_direct: int = setting("DOORBUSTER_CHECKOUT_MOST_DIRECT", int, default=512)
+    permit_seconds: float = setting("DOORBUSTER_PERMIT_SECONDS", float, default=10.0)

@@ -10,7 +10,7 @@ from doorbuster.kit.config import comma_list, setting
 class Config:
     """Read once at the start.
 
-    ``permit_seconds`` must exceed the longest reserve call of checkout; ``pin_sweep_seconds`` the longest
+    ``pin_sweep_seconds`` must exceed the longest
     conversation of payment with its provider; ``hold_seconds`` is how long an order of no sale is held.
     """
 
@@ -20,6 +20,5 @@ class Config:
     payment_urls: tuple[str, ...] = setting("DOORBUSTER_PAYMENT_URLS", comma_list)
     service_key_file: Path = setting("DOORBUSTER_SERVICE_KEY_FILE", Path)
     service_keys_dir: Path = setting("DOORBUSTER_SERVICE_KEYS_DIR", Path)
-    permit_seconds: float = setting("DOORBUSTER_PERMIT_SECONDS", float, default=10.0)
     pin_sweep_seconds: float = setting("DOORBUSTER_PIN_SWEEP_SECONDS", float, default=10.0)
     hold_seconds: int = setting("DOORBUSTER_HOLD_SECONDS", int, default=120)
