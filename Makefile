@@ -46,5 +46,5 @@ lock: venv ## pin again what pyproject.toml asks for
 	@tools/lock.sh
 
 clean: ## stop everything and forget all state
-	@-[ -x $(BIN)/devstack ] && $(BIN)/devstack down
+	@-[ -x $(BIN)/devstack ] && $(BIN)/devstack down --forget
 	@rm -rf var .venv
