@@ -72,6 +72,14 @@ class Reader:
                 with suppress(ConnectionError, TimeoutError, OSError):
                     await self.consumer.step()
 
+    async def settle(self, *, within_seconds: float = 40.0) -> None:
+        """Step until a poll and its commit succeed: a broker's first group takes a few tries."""
+        async with asyncio.timeout(within_seconds):
+            while True:
+                with suppress(ConnectionError, TimeoutError, OSError):
+                    await self.consumer.step()
+                    return
+
 
 @pytest.fixture(params=["postgres", "mysql"])
 def dsn(request: pytest.FixtureRequest) -> str:
@@ -116,7 +124,7 @@ async def reader(bootstrap: str, topic: str) -> AsyncIterator[Reader]:
 
 @pytest.fixture
 async def pattern_reader(bootstrap: str, topic_prefix: str) -> AsyncIterator[Reader]:
-    pattern = rf"^sale\.{topic_prefix}.+\.orders$"
+    pattern = rf"^sale\.{topic_prefix.rstrip('-')}\..+\.orders$"
     reader = Reader(bootstrap, group=f"{topic_prefix}sales", pattern=pattern)
     yield reader
     await reader.consumer.close()
