@@ -1,0 +1,141 @@
+"""Calls between services: each endpoint in its turn, a silent one left out for a while, one deadline for all."""
+
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from doorbuster.kit import client
+
+
+class Answer(msgspec.Struct):
+    name: str
+
+
+class Shop:
+    """Three endpoints of one service that count their calls; what they do can be changed."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, int] = {}
+        self.ill: dict[str, str] = {}
+        self.headers: dict[str, str] = {}
+
+    def app(self, name: str) -> web.Application:
+        async def answer(request: web.Request) -> web.Response:
+            self.calls[name] = self.calls.get(name, 0) + 1
+            self.headers = dict(request.headers)
+            match self.ill.get(name):
+                case "crash":
+                    request.transport and request.transport.close()
+                case "500":
+                    return web.Response(status=500)
+                case "refuse":
+                    body = {"code": "SOLD_OUT", "detail": "gone", "productId": "prod_1"}
+                    return web.json_response(body, status=409)
+                case "page":
+                    return web.Response(status=404, text="<html>")
+            return web.json_response({"name": name})
+
+        app = web.Application()
+        app.router.add_get("/", answer)
+        return app
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[tuple[Shop, client.ServiceClient]]:
+    shop = Shop()
+    servers = [TestServer(shop.app(name)) for name in ("a", "b", "c")]
+    for server in servers:
+        await server.start_server()
+    async with aiohttp.ClientSession() as session:
+        yield (
+            shop,
+            client.ServiceClient(
+                callee="shop",
+                urls=tuple(str(server.make_url("/")) for server in servers),
+                session=session,
+                signer=None,
+                timeout_seconds=2.0,
+            ),
+        )
+    for server in servers:
+        await server.close()
+
+
+async def ask(caller: client.ServiceClient) -> str:
+    return (await caller.call("GET", "/", Answer)).name
+
+
+async def test_endpoints_take_turns(shop: Any) -> None:
+    _, caller = shop
+    names = [await ask(caller) for _ in range(6)]
+    assert names == ["a", "b", "c", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("illness", ["crash", "500"])
+async def test_an_endpoint_that_fails_is_passed_over_and_left_out(shop: Any, illness: str) -> None:
+    endpoints, caller = shop
+    endpoints.ill["a"] = illness
+    names = [await ask(caller) for _ in range(9)]
+    assert set(names) == {"b", "c"}
+    # A connection that was cut is tried once more by the HTTP library itself.
+    assert endpoints.calls["a"] <= 2
+
+
+async def test_a_left_out_endpoint_is_still_the_last_resort(shop: Any) -> None:
+    endpoints, caller = shop
+    endpoints.ill |= dict.fromkeys("abc", "500")
+    with pytest.raises(client.UnavailableError):
+        await ask(caller)
+    endpoints.ill.clear()
+    assert await ask(caller) in "abc"
+
+
+async def test_a_refusal_is_an_answer_and_is_not_asked_elsewhere(shop: Any) -> None:
+    endpoints, caller = shop
+    endpoints.ill |= dict.fromkeys("abc", "refuse")
+    with pytest.raises(client.RefusedError) as caught:
+        await ask(caller)
+    refused = caught.value
+    assert (refused.status, refused.code, refused.product_id) == (409, "SOLD_OUT", "prod_1")
+    assert sum(endpoints.calls.values()) == 1
+
+
+async def test_a_refusal_without_a_problem_is_still_one(shop: Any) -> None:
+    endpoints, caller = shop
+    endpoints.ill |= dict.fromkeys("abc", "page")
+    with pytest.raises(client.RefusedError) as caught:
+        await ask(caller)
+    assert (caught.value.status, caught.value.code) == (404, "UNKNOWN")
+
+
+async def test_all_endpoints_share_one_deadline() -> None:
+    with ExitStack() as stack:
+        deaf = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(9)]
+        urls = tuple(f"http://127.0.0.1:{one.getsockname()[1]}" for one in deaf)
+        async with aiohttp.ClientSession() as session:
+            caller = client.ServiceClient(
+                callee="shop", urls=urls, session=session, signer=None, timeout_seconds=0.3
+            )
+            started = time.monotonic()
+            with pytest.raises(client.UnavailableError):
+                await ask(caller)
+            assert time.monotonic() - started < 2.0
+
+
+async def test_endpoints_are_taken_without_their_final_slash() -> None:
+    endpoints = client.Endpoints(("http://a:1/", "http://b:2"))
+    assert await endpoints.candidates() == ["http://a:1", "http://b:2"]
+    assert await endpoints.candidates() == ["http://b:2", "http://a:1"]
+
+
+def test_a_service_without_endpoints_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        client.Endpoints(())
