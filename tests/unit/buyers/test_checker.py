@@ -395,11 +395,3 @@ def test_long_list_of_violations_is_cut_short() -> None:
     named = sentences(story, "I1")
     assert len(named) == checker.MAX_SENTENCES_A_RULE + 1
     assert named[-1] == "I1: and 490 more"
-
-
-def test_percentile_is_the_nearest_rank() -> None:
-    values = [float(number) for number in range(1, 101)]
-    assert verdict.percentile(values, 0.99) == 99.0
-    assert verdict.percentile(values, 0.50) == 50.0
-    assert verdict.percentile([7.04], 0.99) == 7.0
-    assert verdict.percentile([], 0.5) is None

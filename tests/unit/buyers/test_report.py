@@ -91,3 +91,11 @@ def test_panel_says_whether_the_promise_held(changes: dict[str, Any], word: str)
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(report.verdict_panel(verdict.Verdict(**figures)))
     assert word in console.export_text()
+
+
+def test_percentile_is_the_nearest_rank() -> None:
+    values = [float(number) for number in range(1, 101)]
+    assert verdict.percentile(values, 0.99) == 99.0
+    assert verdict.percentile(values, 0.50) == 50.0
+    assert verdict.percentile([7.04], 0.99) == 7.0
+    assert verdict.percentile([], 0.5) is None
