@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+from aiohttp import web as aiohttp_web
+
 from doorbuster.kit import auth, client, config, consumer, database, migrations, process, web
 
 from .clients import CheckoutClient, InventoryClient
@@ -12,6 +14,7 @@ from .consumers import consumers
 from .domain import UnknownOrderError
 from .routes import OrderRoutes
 from .storage import MysqlOrderStore
+from .streams import Bells, TooManyListenersError
 from .usecases import Orders
 
 NAME = "order"
@@ -20,6 +23,9 @@ UNKNOWN_ORDER = web.ErrorShape(status=404, code="UNKNOWN_ORDER", title="There is
 ERRORS: dict[type[Exception], web.ErrorShape] = {
     **database.ERRORS,
     UnknownOrderError: UNKNOWN_ORDER,
+    TooManyListenersError: web.ErrorShape(
+        status=503, code="UNAVAILABLE", title="Too many listen already", retry_after=5
+    ),
     web.NotFoundError: UNKNOWN_ORDER,
 }
 
@@ -37,10 +43,12 @@ async def build() -> AsyncIterator[process.Service]:
         def reach(callee: str, urls: tuple[str, ...]) -> client.ServiceClient:
             return client.ServiceClient(callee=callee, urls=urls, session=session, signer=signer)
 
+        bells = Bells()
         orders = Orders(
             store=MysqlOrderStore(engine),
             checkout=CheckoutClient(reach("checkout", settings.checkout_urls)),
             inventory=InventoryClient(reach("inventory", settings.inventory_urls)),
+            announce=bells.ring,
         )
         for name, taker in consumers(settings.kafka_bootstrap, orders).items():
             await stack.enter_async_context(consumer.consuming(taker, name))
@@ -51,10 +59,14 @@ async def build() -> AsyncIterator[process.Service]:
             auth.UserVerifier(client.jwks_fetcher(reach("user", settings.user_urls))),
             auth.ServiceVerifier(NAME, settings.keys_dir),
         )
+        app = web.create_app(
+            routes=OrderRoutes(orders, bells).table(), errors=ERRORS, authenticator=authenticator
+        )
+
+        async def end_streams(_app: aiohttp_web.Application) -> None:
+            bells.close()
+
+        app.on_shutdown.append(end_streams)
         yield process.Service(
-            name=NAME,
-            app=web.create_app(
-                routes=OrderRoutes(orders).table(), errors=ERRORS, authenticator=authenticator
-            ),
-            checks={"database": partial(database.ping, engine)},
+            name=NAME, app=app, checks={"database": partial(database.ping, engine)}
         )

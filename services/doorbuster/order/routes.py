@@ -11,6 +11,7 @@ from doorbuster.contracts import api, internal
 from doorbuster.kit import ids, web
 
 from . import domain
+from .streams import Bells, news
 from .usecases import LONGEST_QUESTION, Orders
 
 
@@ -26,6 +27,7 @@ class OrderRoutes:
     """Handlers over the use cases."""
 
     orders: Orders
+    bells: Bells
 
     def table(self) -> list[web.Route]:
         """Return the routes with their callers."""
@@ -39,6 +41,12 @@ class OrderRoutes:
                 method="GET",
                 path="/v1/orders/{order_id}/status",
                 handler=self.get_status,
+                access=users,
+            ),
+            web.Route(
+                method="GET",
+                path="/v1/orders/{order_id}/events",
+                handler=self.stream_news,
                 access=users,
             ),
             web.Route(
@@ -80,6 +88,28 @@ class OrderRoutes:
         order_id = web.path_id(request, "order_id", "order")
         status = await self.orders.show_status(order_id, request[web.USER].user_id)
         return web.json_response(status, headers={"Cache-Control": "no-store"})
+
+    async def stream_news(self, request: aiohttp_web.Request) -> aiohttp_web.StreamResponse:
+        """``GET /v1/orders/{orderId}/events``: the status as server-sent events, for a minute at most."""
+        order_id = web.path_id(request, "order_id", "order")
+        user_id = request[web.USER].user_id
+        with self.bells.listening(order_id) as bell:
+            first = await self.orders.show_status(order_id, user_id)
+            response = aiohttp_web.StreamResponse(
+                headers={
+                    "Content-Type": "text/event-stream; charset=utf-8",
+                    "Cache-Control": "no-store",
+                    "X-Accel-Buffering": "no",
+                }
+            )
+            await response.prepare(request)
+            try:
+                async for piece in news(self.orders, self.bells, bell, first, user_id):
+                    await response.write(piece)
+                await response.write_eof()
+            except OSError:  # the buyer has left
+                return response
+        return response
 
     async def find_missing(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
         """``POST /internal/v1/orders:missing``: at most 1,000 ids."""

@@ -182,6 +182,29 @@ async def test_events_nobody_can_read_are_left_behind_and_counted(
         await eventually(counted, within_seconds=20, what="eight events given up")
 
 
+async def test_a_page_that_listens_hears_of_the_payment_and_of_the_end(
+    world: Any, sale_topic: str
+) -> None:
+    world.neighbours.placed[ORDER] = placed_at_checkout()
+    async with world.service() as service:
+        url = f"{service.url}/v1/orders/{ORDER}/events"
+        async with world.session.get(url, headers=world.keys.as_user(BUYER)) as answer:
+            assert answer.content_type == "text/event-stream"
+
+            async def heard(word: bytes) -> None:
+                async with asyncio.timeout(30):
+                    while word not in await answer.content.readline():
+                        assert not answer.content.at_eof()
+
+            await heard(b'"status":"pending"')
+            await broker.publish(world.bootstrap, sale_topic, [stories.paid()])
+            await heard(b'"status":"confirmed"')
+            service.process.terminate()
+            async with asyncio.timeout(15):
+                await answer.content.read()
+                assert await service.process.wait() == 0
+
+
 async def test_payment_is_told_what_is_missing(world: Any, sale_topic: str) -> None:
     async with world.service() as service:
         headers = world.keys.as_service("payment", "order")

@@ -10,6 +10,7 @@ from doorbuster.kit import auth, web
 from doorbuster.kit.consumer import Delivery
 from doorbuster.order.app import ERRORS
 from doorbuster.order.routes import OrderRoutes
+from doorbuster.order.streams import Bells
 from doorbuster.order.usecases import Orders
 from doorbuster.testing import stories
 from doorbuster.testing.orders import FakeCheckout, FakeInventory, FakeOrderStore
@@ -31,14 +32,22 @@ class ByName(web.Authenticator):
 
 @pytest.fixture
 async def shop() -> AsyncIterator[TestClient[Any, Any]]:
-    orders = Orders(store=FakeOrderStore(), checkout=FakeCheckout(), inventory=FakeInventory())
+    bells = Bells()
+    orders = Orders(
+        store=FakeOrderStore(),
+        checkout=FakeCheckout(),
+        inventory=FakeInventory(),
+        announce=bells.ring,
+    )
     heard = [stories.placed(1), stories.paid(1)]
     heard += [
         stories.placed(number, user_id=stories.user_id(7), placed_at=stories.at(number))
         for number in range(2, 27)
     ]
     await orders.take_in([Delivery(event=event, topic="orders", carrier={}) for event in heard])
-    app = web.create_app(routes=OrderRoutes(orders).table(), errors=ERRORS, authenticator=ByName())
+    app = web.create_app(
+        routes=OrderRoutes(orders, bells).table(), errors=ERRORS, authenticator=ByName()
+    )
     async with TestClient(TestServer(app)) as client:
         yield client
 
@@ -77,13 +86,13 @@ async def test_pages_come_newest_first_and_end(shop: TestClient[Any, Any]) -> No
     assert seen == [stories.order_id(number) for number in range(26, 1, -1)]
 
 
-@pytest.mark.parametrize("tail", ["", "/status"])
+@pytest.mark.parametrize("tail", ["", "/status", "/events"])
 async def test_other_peoples_orders_do_not_exist(shop: TestClient[Any, Any], tail: str) -> None:
     answer = await shop.get(f"/v1/orders/{ORDER}{tail}", headers=as_user(2))
     assert (answer.status, (await answer.json())["code"]) == (404, "UNKNOWN_ORDER")
 
 
-@pytest.mark.parametrize("tail", ["", "/status"])
+@pytest.mark.parametrize("tail", ["", "/status", "/events"])
 @pytest.mark.parametrize(
     "order_id",
     [
