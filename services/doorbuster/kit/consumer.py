@@ -18,6 +18,7 @@ from . import database, process, telemetry
 MAX_RECORDS = 200
 POLL_MILLIS = 500
 ATTEMPTS = 5
+START_SECONDS = 15.0
 STOP_SECONDS = 5.0
 HANDLED = Counter("doorbuster_consumer_handled", "Events handled", ["group"])
 POISON = Counter(
@@ -73,6 +74,7 @@ class Consumer:
         self._transient: tuple[type[Exception], ...] = (OSError, TimeoutError, *transient)
         self._consumer: AIOKafkaConsumer | None = None
         self._held: list[Delivery] = []
+        self._starting: asyncio.Future[None] | None = None
 
     async def step(self) -> bool:
         """Poll once, handle, commit the offsets; always true: there may be more."""
@@ -121,11 +123,14 @@ class Consumer:
             )
             if self._pattern is not None:
                 consumer.subscribe(pattern=self._pattern)
+            self._starting = asyncio.ensure_future(consumer.start())
             try:
-                await asyncio.wait_for(consumer.start(), 15)
+                await asyncio.wait_for(self._starting, START_SECONDS)
             except BaseException:
                 await _stop(consumer)
                 raise
+            finally:
+                self._starting = None
             self._consumer = consumer
         return self._consumer
 
@@ -206,6 +211,11 @@ class Consumer:
                 span.end()
         HANDLED.labels(self._group).inc(len(deliveries))
 
+    def stop_starting(self) -> None:
+        """Give up joining, which takes as long as the broker is away or the topic is missing."""
+        if self._starting is not None:
+            self._starting.cancel()
+
     async def close(self) -> None:
         """Leave the group; the next step joins again."""
         self._held = []
@@ -237,6 +247,9 @@ async def consuming(consumer: Consumer, name: str) -> AsyncIterator[None]:
     """Run a consumer in the background while the context is open."""
     try:
         async with process.repeating(name, consumer.step, every_seconds=0.05):
-            yield
+            try:
+                yield
+            finally:
+                consumer.stop_starting()
     finally:
         await consumer.close()

@@ -2,8 +2,8 @@
 
 import functools
 import logging
-import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,14 +14,44 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from typing_extensions import override
 
+_QUIET_SECONDS = 10.0
+_LONGEST_MESSAGE = 500
+_REMEMBERED_MESSAGES = 1000
 _PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class LibraryHandler(logging.Handler):
+    """Writes what libraries log as structured lines; a message that repeats itself appears every 10 s."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._quiet_until: dict[tuple[str, str], float] = {}
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        key = (record.name, str(record.msg)[:_LONGEST_MESSAGE])
+        now = self._clock()
+        if self._quiet_until.get(key, now) > now:
+            return
+        if len(self._quiet_until) >= _REMEMBERED_MESSAGES:
+            self._quiet_until.clear()
+        self._quiet_until[key] = now + _QUIET_SECONDS
+        log().log(
+            record.levelno,
+            "library_log",
+            logger=record.name,
+            message=record.getMessage()[:_LONGEST_MESSAGE],
+            exc_info=record.exc_info,
+        )
 
 
 def start(service: str, level: str) -> None:
     """Configure logging and tracing for this process; called once, first thing."""
     trace.set_tracer_provider(TracerProvider(resource=Resource({"service.name": service})))
-    logging.basicConfig(stream=sys.stdout, level=level, format="%(message)s", force=True)
+    logging.basicConfig(level=level, handlers=[LibraryHandler()], force=True)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
