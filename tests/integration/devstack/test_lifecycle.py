@@ -66,6 +66,8 @@ def command(root: Path, *words: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "devstack", "--root", str(root), *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # A background job of a script inherits an ignored SIGINT; a person at a terminal has not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
