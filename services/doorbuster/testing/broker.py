@@ -1,9 +1,11 @@
 """Events on a real broker, as a relay would send them."""
 
+import re
 from collections.abc import Iterable
 from uuid import uuid4
 
 import msgspec
+from aiokafka.admin import AIOKafkaAdminClient
 
 from doorbuster.contracts import events
 from doorbuster.kit import bus, clock
@@ -28,3 +30,23 @@ async def publish(bootstrap: str, topic: str, heard: Iterable[events.Event]) -> 
     """Send events to an existing topic; raises ConnectionError or TimeoutError."""
     async with bus.open_bus(bootstrap) as producer:
         await producer.send([message(topic, event) for event in heard])
+
+
+async def forget_everything(bootstrap: str) -> None:
+    """Drop every topic of orders and sales with all events, and make the orders' topic anew.
+
+    For tests of a service that listens to all of them: what other tests published is not its business.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        topics = [
+            name
+            for name in await admin.list_topics()
+            if name == events.ORDERS_TOPIC or re.match(events.SALE_TOPIC_PATTERN, name)
+        ]
+        if topics:
+            await admin.delete_topics(topics)
+    finally:
+        await admin.close()
+    await bus.ensure_topic(bootstrap, events.ORDERS_TOPIC, partitions=3, replication=1)

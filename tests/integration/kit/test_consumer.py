@@ -1,5 +1,6 @@
 """Batches to an idempotent handler: nothing is skipped while something is away, nothing bad holds up the rest."""
 
+import asyncio
 import time
 from contextlib import suppress
 from typing import Any
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 
 from doorbuster.contracts import events
 from doorbuster.kit import bus, database
+from doorbuster.kit.consumer import Consumer, consuming
 from doorbuster.testing import broker, stories
 
 
@@ -67,6 +69,27 @@ async def test_what_was_not_committed_comes_again(bootstrap: str, topic: str, re
             await reader.consumer.step()
     await reader.consumer.close()
     await reader.read(ids_of(range(1, 6)))
+
+
+async def test_a_consumer_that_waits_for_its_topic_stops_at_once(
+    bootstrap: str, topic_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handle(_deliveries: Any) -> None:
+        raise AssertionError("there is nothing to handle")
+
+    consumer = Consumer(
+        bootstrap=bootstrap,
+        group=f"{topic_prefix}early",
+        types=events.BY_TYPE,
+        handle=handle,
+        topics=(f"{topic_prefix}not-yet",),
+    )
+    async with consuming(consumer, "early"):
+        async with asyncio.timeout(20):
+            while "not found in cluster metadata" not in caplog.text:  # noqa: ASYNC110 - no event to wait for
+                await asyncio.sleep(0.02)
+        started = time.monotonic()
+    assert time.monotonic() - started < 3
 
 
 async def test_types_of_no_interest_are_skipped_and_committed(

@@ -15,7 +15,6 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import web as aiohttp_web
 from aiohttp.test_utils import TestServer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiosmtpd.smtp import SMTP
 
 from doorbuster.contracts import events, internal
@@ -117,6 +116,7 @@ async def world(
     await migrations.upgrade("doorbuster.notification", fresh_postgres)
     async with database.open_engine(fresh_postgres) as engine, engine.begin() as connection:
         await connection.execute(sa.delete(storage.LETTER))
+    await broker.forget_everything(bootstrap)
     topic = events.sale_topic("tests", topic_prefix.rstrip("-"))
     await bus.ensure_topic(bootstrap, topic, partitions=3, replication=1)
     keys = processes.Keys(tmp_path / "keys", ("notification", "user"))
@@ -136,12 +136,6 @@ async def world(
             **keys.env("notification"),
         }
         yield World(env, sink, topic, tmp_path / "notification.log")
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        await admin.delete_topics([topic])
-    finally:
-        await admin.close()
 
 
 async def test_every_buyer_gets_one_mail_of_his_own(world: World) -> None:

@@ -13,12 +13,11 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import web as aiohttp_web
 from aiohttp.test_utils import TestServer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from doorbuster.contracts import events, internal
 from doorbuster.kit import auth, bus, database, migrations, web
 from doorbuster.order import storage
-from doorbuster.testing import processes
+from doorbuster.testing import broker, processes
 
 SERVICES = ("order", "checkout", "inventory", "user", "payment")
 
@@ -118,17 +117,11 @@ def eventually() -> Callable[..., Awaitable[float]]:
 
 
 @pytest.fixture
-async def sale_topic(world: World, topic_prefix: str) -> AsyncIterator[str]:
-    """A sale's topic that nobody has heard of yet; gone afterwards, so that no later test hears of it."""
+async def sale_topic(world: World, topic_prefix: str) -> str:
+    """A sale's topic that nobody has heard of yet."""
     name = events.sale_topic("tests", topic_prefix.rstrip("-"))
     await bus.ensure_topic(world.bootstrap, name, partitions=3, replication=1)
-    yield name
-    admin = AIOKafkaAdminClient(bootstrap_servers=world.bootstrap)
-    await admin.start()
-    try:
-        await admin.delete_topics([name])
-    finally:
-        await admin.close()
+    return name
 
 
 @pytest.fixture
@@ -140,7 +133,7 @@ async def world(
     async with database.open_engine(fresh_mysql) as engine, engine.begin() as connection:
         for table in (storage.ORDERS, storage.HISTORY):
             await connection.execute(sa.delete(table))
-    await bus.ensure_topic(bootstrap, events.ORDERS_TOPIC, partitions=3, replication=1)
+    await broker.forget_everything(bootstrap)
     keys = processes.Keys(tmp_path / "keys", SERVICES)
     neighbours = Neighbours(keys)
     env = {
