@@ -39,7 +39,7 @@ http {{
 
   upstream gateways {{
 {upstreams}
-    keepalive 64;
+    keepalive 1024; # a rush comes again every second: a connection a request costs more than the request
     keepalive_timeout 30s;
   }}
 
