@@ -34,7 +34,9 @@ unit: venv ## fast tests without any server
 	@$(BIN)/pytest -q tests/unit
 
 integration: servers ## tests on the real servers, the real API server, and a small sale
-	@tools/pytest_groups.sh "tests/contract tests/integration" "tests/operator_api tests/e2e"
+	@tools/pytest_groups.sh \
+	  "tests/contract tests/integration --ignore=tests/integration/payment --ignore=tests/integration/gateway" \
+	  "tests/integration/payment tests/integration/gateway" "tests/operator_api tests/e2e"
 
 e2e: servers ## the small end-to-end sale alone
 	@$(BIN)/pytest -q tests/e2e
