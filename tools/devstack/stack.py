@@ -198,7 +198,10 @@ class Stack:
         self._state.reload()
         values: dict[str, str] = {}
         for name in self._state.parts:
-            values |= self._parts[name].exports(self.site)
+            if (
+                name in self._parts
+            ):  # the state may be of an older devstack, with parts that are gone
+                values |= self._parts[name].exports(self.site)
         return dict(sorted(values.items()))
 
     def status(self) -> list[PartStatus]:
