@@ -39,7 +39,7 @@ http {{
 
   upstream gateways {{
 {upstreams}
-    keepalive 1024; # a rush comes again every second: a connection a request costs more than the request
+    keepalive 1024; # at least as many as buyers who ask again every second
     keepalive_timeout 30s;
   }}
 
