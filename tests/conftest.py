@@ -13,13 +13,16 @@ A server that is missing is a failure that says what to run, never a skip.
 """
 
 import asyncio
+import json
 import os
 import secrets
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -47,6 +50,40 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
+_shared: list[Stack] = []
+_WARNINGS_SHOWN = 40
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: "pytest.CallInfo[None]"
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the processes of the stack complained about while the test ran."""
+    report = yield
+    if report.failed and _shared:
+        began = time.time() - report.duration
+        for log in sorted(_shared[0].layout.logs.glob("*.log")):
+            if said := _warnings_since(log, began):
+                report.sections.append((f"{log.stem} warned", "\n".join(said)))
+    return report
+
+
+def _warnings_since(log: Path, began: float) -> list[str]:
+    """The last warnings and errors of a service's log, each with its seconds since the test began."""
+    found = []
+    for line in log.read_text(errors="replace").splitlines():
+        if not line.startswith("{"):
+            continue
+        try:
+            entry = json.loads(line)
+            at = datetime.fromisoformat(entry["timestamp"]).timestamp() - began
+        except (ValueError, KeyError):
+            continue
+        if at >= 0 and entry.get("level") in {"warning", "error", "critical"}:
+            found.append(f"{at:7.3f} {line}")
+    return found[-_WARNINGS_SHOWN:]
+
+
 def _sweep() -> None:
     """Take down what a killed earlier session left; a live one holds its owner lock."""
     for folder in _TESTS_ROOT.glob("session-*"):
@@ -69,6 +106,7 @@ def stack() -> Iterator[Stack]:
             folder.chmod(0o755)
             owned.enter_context(exclusive(folder / "owner", within_seconds=0.0))
         shared = Stack(folder / "stack", public_port=0)
+        _shared.append(shared)
         try:
             yield shared
         finally:

@@ -61,7 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("name")
     logs.add_argument("-f", "--follow", action="store_true")
     logs.add_argument("-n", "--lines", type=int, default=50)
-    command("restart", _restart, "restart one part on the same ports").add_argument("name")
+    restart = command("restart", _restart, "restart one part on the same ports")
+    restart.add_argument("name")
+    restart.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="a variable for this life of it only, such as DOORBUSTER_FAILPOINTS",
+    )
     kill = command("kill", _kill, "send a part a signal (KILL, which leaves it dead)")
     kill.add_argument("name")
     kill.add_argument("--signal", default="KILL", metavar="SIGNAL")
@@ -69,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     down = command("down", _down, "end every process")
     down.add_argument("--forget", action="store_true", help="remove all data too")
     return parser
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _add_sample(made: argparse.ArgumentParser) -> None:
@@ -145,7 +161,7 @@ def _logs(arguments: argparse.Namespace, console: Console) -> None:
 
 def _restart(arguments: argparse.Namespace, console: Console) -> None:
     with progress.shown(console) as report:
-        Stack(arguments.root, progress=report).restart(arguments.name)
+        Stack(arguments.root, progress=report).restart(arguments.name, dict(arguments.set))
 
 
 def _kill(arguments: argparse.Namespace, console: Console) -> None:

@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -149,7 +150,7 @@ class Stack:
                 parts=sorted({*self._state.parts, *wanted}),
             )
 
-    def _bring_up(self, name: str) -> None:
+    def _bring_up(self, name: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         part = self._parts[name]
         try:
             if part.is_process and self._identity(name) is None:
@@ -158,8 +159,9 @@ class Stack:
                 if self.site.abort.is_set():
                     return
                 self._step(name, "starts")
+                launch = part.launch(self.site)
                 process.start(
-                    part.launch(self.site),
+                    replace(launch, env={**launch.env, **environment}),
                     run_file=self.layout.run_file(name),
                     log_file=self.layout.log(name),
                 )
@@ -250,8 +252,17 @@ class Stack:
             raise StackError(f"{name} does not run")
         process.send(identity, number)
 
-    def restart(self, name: str) -> None:
-        """Stop a part if it runs, start it on the same ports and wait until it serves."""
+    def stop(self, name: str) -> None:
+        """End a part in its own orderly way and leave it down; one that is down already is fine."""
+        self._known(name)
+        with self._locked():
+            self._stop(name)
+
+    def restart(self, name: str, environment: Mapping[str, str] | None = None) -> None:
+        """Stop a part if it runs, start it on the same ports and wait until it serves.
+
+        ``environment`` is added to its own for this life only (failpoints, a shorter deadline).
+        """
         self._known(name)
         self._refuse_missing((name,))
         with self._locked():
@@ -260,7 +271,7 @@ class Stack:
                 raise StackError(f"{name} was never up here", hint=f"devstack up --only {name}")
             self._stop(name)
             self.site.abort.clear()
-            self._bring_up(name)
+            self._bring_up(name, environment or {})
 
     # --- taking down ------------------------------------------------------------------------------
 

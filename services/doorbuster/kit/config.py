@@ -71,3 +71,4 @@ class ProcessConfig:
     admin_port: int = setting("DOORBUSTER_ADMIN_PORT", int, default=9090)
     log_level: str = setting("DOORBUSTER_LOG_LEVEL", default="INFO")
     drain_seconds: float = setting("DOORBUSTER_DRAIN_SECONDS", float, default=8.0)
+    failpoints: str = setting("DOORBUSTER_FAILPOINTS", default="")

@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import Counter, Gauge
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from . import config, telemetry
+from . import config, failpoints, telemetry
 
 Check = Callable[[], Awaitable[Any]]
 CHECK_SECONDS = 2.0
@@ -43,8 +43,11 @@ def run(name: str, build: Build) -> None:
     try:
         process = config.load(config.ProcessConfig)
         telemetry.start(name, process.log_level)
+        failpoints.arm(process.failpoints)
+        if armed := failpoints.armed():
+            telemetry.log().warning("failpoints_armed", names=armed)
         uvloop.run(_serve(build, process))
-    except (config.ConfigError, StartError) as error:
+    except (config.ConfigError, failpoints.FailpointError, StartError) as error:
         sys.stderr.write(f"doorbuster {name}: {error}\n")
         raise SystemExit(1) from error
 
