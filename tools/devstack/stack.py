@@ -233,6 +233,11 @@ class Stack:
         found = {name: self._identity(name) for name in self._parts}
         return {name: process.tree(who) for name, who in found.items() if who is not None}
 
+    def is_running(self, name: str) -> bool:
+        """Whether the part has a live process, a stopped one included."""
+        self._known(name)
+        return self._identity(name) is not None
+
     def log(self, name: str) -> Path:
         """The log file of a part."""
         self._known(name)

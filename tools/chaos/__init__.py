@@ -1,0 +1,1 @@
+"""The seeded random killer: small sales on the whole real stack, disturbed on purpose, and judged."""
