@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter
 
-from . import database, process, telemetry
+from . import database, failpoints, process, telemetry
 
 MAX_RECORDS = 200
 POLL_MILLIS = 500
@@ -87,6 +87,8 @@ class Consumer:
                     return True
                 self._held = [d for d in map(self._decode, records) if d is not None]
             await self._deliver(self._held)
+            if self._held:
+                failpoints.reach("consumer.handled")
             self._held = []
             await consumer.commit()
         except KafkaError as error:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from prometheus_client import Counter, Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from . import telemetry
+from . import failpoints, telemetry
 from .bus import Bus, Message
 from .database import Moment
 
@@ -117,8 +117,10 @@ class Relay:
                 AGE.set(0)
                 return False
             AGE.set(max(0.0, time.time() - min(row["occurred_at"].timestamp() for row in rows)))
+            failpoints.reach("outbox.taken")
             sent, error = await self._produce(rows)
             if sent:
+                failpoints.reach("outbox.produced")
                 await self._delete(connection, sent)
         SENT.inc(len(sent))
         if error is not None:

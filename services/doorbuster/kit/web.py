@@ -1,5 +1,6 @@
 """HTTP at the edge: a table of routes with their callers, strict JSON, RFC 9457 problems, one log line a request."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from aiohttp import http_exceptions, web
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
-from . import auth, ids, telemetry
+from . import auth, failpoints, ids, telemetry
 
 Body = TypeVar("Body")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,6 +34,7 @@ CALLER: web.RequestKey[str] = web.RequestKey("caller", str)
 # Set by a handler that serves many routes (a gateway): the name for metrics, one of a bounded set.
 ROUTE: web.RequestKey[str] = web.RequestKey("route", str)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_UNNAMED = frozenset({"internal", "v1"})
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -272,11 +274,32 @@ def create_app(
 
 
 def _guarded(route: Route, authenticator: Authenticator) -> Handler:
+    point = failpoint(route)
+    received, handled = f"{point}.received", f"{point}.handled"
+
     async def handle(request: web.Request) -> web.StreamResponse:
+        failpoints.reach(received)
         await authenticator.check(request, route.access)
-        return await route.handler(request)
+        response = await route.handler(request)
+        failpoints.reach(handled)
+        try:
+            failpoints.lose_reply(point)
+        except failpoints.ReplyLostError:
+            if request.transport is not None:
+                request.transport.abort()
+        return response
 
     return handle
+
+
+def failpoint(route: Route) -> str:
+    """Return the name of a route among the failpoints, such as ``http.post.orders.order_id.begin_payment``.
+
+    It has three: ``.received`` and ``.handled`` end the process before and after a success of the handler;
+    ``.reply_lost`` cuts the connection after it.
+    """
+    words = re.findall(r"\w+", route.path.replace("-", "_").lower())
+    return ".".join(["http", route.method.lower(), *(w for w in words if w not in _UNNAMED)])
 
 
 def _observe(joins_traces: bool) -> Any:

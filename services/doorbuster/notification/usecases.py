@@ -14,7 +14,7 @@ from datetime import timedelta
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter
 
-from doorbuster.kit import clock, consumer, telemetry
+from doorbuster.kit import clock, consumer, failpoints, telemetry
 
 from . import domain
 from .domain import Outcome, UndeliverableError
@@ -48,6 +48,7 @@ class Notifications:
         ]
         if letters:
             await self.store.write(letters, self.now())
+            failpoints.reach("notification.letters.written")
             self.wake()
 
     async def send_due(self) -> bool:
@@ -89,6 +90,7 @@ class Notifications:
             except UndeliverableError as error:
                 await self._settle(claim, Outcome.FAILED, str(error))
                 return
+            failpoints.reach("notification.letter.sent")
             await self._settle(claim, Outcome.SENT, "")
 
     async def _failed(self, claim: Claim, error: Exception) -> None:

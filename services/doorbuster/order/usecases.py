@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from doorbuster.contracts import api
-from doorbuster.kit import clock, consumer, telemetry
+from doorbuster.kit import clock, consumer, failpoints, telemetry
 
 from . import domain
 from .domain import Order, UnknownOrderError
@@ -38,6 +38,7 @@ class Orders:
         joined = domain.merge_all(views)
         if joined:
             await self.store.merge(joined, self.now())
+            failpoints.reach("order.orders.merged")
             self.announce([order.order_id for order in joined])
 
     async def find(self, order_id: str, user_id: str) -> Order:

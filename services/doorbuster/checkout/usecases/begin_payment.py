@@ -3,7 +3,7 @@
 from doorbuster.checkout.domain import refusals
 from doorbuster.checkout.ports import Inventory, OrderStore
 from doorbuster.contracts import internal
-from doorbuster.kit import telemetry
+from doorbuster.kit import failpoints, telemetry
 
 _REFUSALS: dict[str, type[refusals.RefusalError]] = {
     "EXPIRED": refusals.HoldExpiredError,
@@ -33,6 +33,7 @@ async def begin_payment(
     pinned = await inventory.pin(
         internal.PinItem(order_id=order_id, attempt=attempt, traceparent=telemetry.traceparent())
     )
+    failpoints.reach("checkout.pin.answered")
     if pinned.outcome != "PINNED":
         raise _REFUSALS[pinned.outcome]
     return order

@@ -15,7 +15,7 @@ from doorbuster.checkout.domain.orders import PricedOrder, StoredOrder, Wanted
 from doorbuster.checkout.domain.soldout import SoldOutBits
 from doorbuster.checkout.ports import Inventory, OrderStore, Permits, Verdict
 from doorbuster.contracts import api, internal
-from doorbuster.kit import clock, ids, telemetry
+from doorbuster.kit import clock, failpoints, ids, telemetry
 
 from . import meters
 from .admission import Admission, Sleep
@@ -109,6 +109,7 @@ class CheckOut:
             task.exception()  # every waiter may be gone by now
 
     async def _within_deadline(self, wanted: Wanted) -> StoredOrder:
+        failpoints.reach("checkout.request.received")
         async with asyncio.timeout(TOTAL_SECONDS):
             try:
                 order = await self._price(wanted)
@@ -168,6 +169,7 @@ class CheckOut:
                 await self._inventory.warm(permitted.line.product_id)
                 continue
             verdict = await self._ask_inventory(order, permitted)
+            failpoints.reach("checkout.reserve.answered")
             if verdict.result.outcome == "STALE_EPOCH":
                 meters.STALE.inc()
                 await self._warm_for(verdict, permitted)
@@ -218,6 +220,7 @@ class CheckOut:
         raise refusal
 
     async def _place(self, order: PricedOrder, pay_by: datetime) -> StoredOrder:
+        failpoints.reach("checkout.order.held")
         stored = await self._store.place(
             orders.place(
                 order,
@@ -226,6 +229,7 @@ class CheckOut:
                 traceparent=telemetry.traceparent(),
             )
         )
+        failpoints.reach("checkout.order.placed")
         if stored.request_hash != order.request_hash:
             raise refusals.KeyReusedError
         return stored

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from doorbuster import escrow
 from doorbuster.checkout.domain.orders import PricedLine, PricedOrder
 from doorbuster.checkout.ports import Permits
+from doorbuster.kit import failpoints
 
 from . import meters
 
@@ -43,7 +44,8 @@ async def take_permits(permits: Permits, order: PricedOrder) -> Permitted | NoPe
         )
         try:
             permit = await permits.permit(request)
-        except escrow.EscrowAwayError:
+            failpoints.lose_reply("checkout.permit")
+        except (escrow.EscrowAwayError, failpoints.ReplyLostError):
             meters.DEGRADED.labels("redis").inc()
             return Permitted(epochs=epochs, is_direct=True)
         meters.PERMITS.labels(permit.outcome).inc()
@@ -51,6 +53,7 @@ async def take_permits(permits: Permits, order: PricedOrder) -> Permitted | NoPe
             await _untake(permits, order.order_id, epochs)
             return NoPermit(line=line, permit=permit)
         epochs[line.product_id] = permit.epoch
+        failpoints.reach("checkout.permit.taken")
     return Permitted(epochs=epochs)
 
 

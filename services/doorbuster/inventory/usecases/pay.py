@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from doorbuster.contracts import internal
 from doorbuster.inventory.domain import pin_fate
 from doorbuster.inventory.ports import Pins, Verdicts
-from doorbuster.kit import client, telemetry
+from doorbuster.kit import client, failpoints, telemetry
 
 from .warm import Warmer
 
@@ -33,6 +33,7 @@ class Payments:
         if not attempts:
             return
         stored = await self._pins.confirm(attempts)
+        failpoints.reach("inventory.sold.committed")
         for attempt in attempts:
             state, of_attempt = stored.get(attempt.order_id, ("UNKNOWN", 0))
             if state not in ("SOLD", "RETURNED"):
@@ -48,6 +49,7 @@ class Payments:
     async def fail(self, attempts: Sequence[internal.Attempt]) -> None:
         """PAYING of that attempt -> HELD while there is time, else RELEASED."""
         if attempts and await self._pins.decline(attempts):
+            failpoints.reach("inventory.decline.committed")
             for wake in self._wakes:
                 wake.set()
 
@@ -56,6 +58,7 @@ class Payments:
         if not attempts:
             return
         products = await self._pins.take_back(attempts)
+        failpoints.reach("inventory.reversal.committed")
         if products:
             await self._warmer.load_new(products)
 
@@ -80,6 +83,7 @@ class PinSweep:
             verdicts = await self._verdicts.verdicts(attempts)
         except client.UnavailableError:
             return False
+        failpoints.reach("inventory.verdict.heard")
         asked = {(attempt.order_id, attempt.attempt) for attempt in attempts}
         by_fate: dict[str, list[internal.Attempt]] = {"SOLD": [], "DECLINED": [], "LATER": []}
         for verdict in verdicts:

@@ -7,6 +7,7 @@ from prometheus_client import Counter
 from doorbuster.escrow import Escrow, EscrowAwayError, Return
 from doorbuster.inventory.domain import bury_verdict
 from doorbuster.inventory.storage import Ledger, StockStore
+from doorbuster.kit import failpoints
 
 from .warm import Warmer
 
@@ -34,6 +35,7 @@ class HoldReaper:
         released = await self._ledger.expire_holds(HOLDS_PER_PASS)
         EXPIRED.inc(released)
         if released:
+            failpoints.reach("inventory.release.committed")
             for wake in self._wakes:
                 wake.set()
         return released >= HOLDS_PER_PASS
@@ -61,6 +63,7 @@ class PermitReaper:
         overdue = await self._escrow.overdue(product_id, limit=PERMITS_PER_PASS)
         if overdue:
             buried = await self._ledger.bury([permit.order_id for permit in overdue])
+            failpoints.reach("inventory.burial.committed")
             ended = [
                 bury_verdict(
                     permit, buried[permit.order_id].state, buried[permit.order_id].line_epochs
@@ -99,6 +102,7 @@ class ReturnWorker:
         RETURNED.labels("brought").inc(len(brought))
         RETURNED.labels("later").inc(len(later))
         if arrived or brought:
+            failpoints.reach("inventory.return.given_back")
             await self._stock.forget_returns(arrived + brought)
         if later:
             await self._stock.postpone_returns([entry.item for entry in later])

@@ -14,7 +14,7 @@ from doorbuster.escrow import Escrow, EscrowAwayError, Settlement
 from doorbuster.inventory.domain import PermitUsed, settlements
 from doorbuster.inventory.storage.ledger import Ledger, Reserved
 from doorbuster.inventory.storage.pool import StoreAwayError
-from doorbuster.kit import telemetry
+from doorbuster.kit import failpoints, telemetry
 from doorbuster.kit.coalescer import Coalescer
 
 from .warm import Warmer
@@ -155,7 +155,9 @@ class Reserver:
         for group in rounds(items, lambda item: item.order_id):
             firsts = [items[positions[0]] for positions in group.values()]
             BATCH.labels("reserve").observe(len(firsts))
+            failpoints.reach("inventory.reserve.begun")
             stored = await self._ledger.reserve(firsts)
+            failpoints.reach("inventory.reserve.committed")
             self._after_commit(firsts, stored)
             for positions, item, one in zip(group.values(), firsts, stored, strict=True):
                 OUTCOMES.labels(one.outcome).inc(len(positions))
@@ -200,6 +202,7 @@ class Reserver:
     async def _settle(self, ended: Sequence[Settlement]) -> None:
         try:
             await self._escrow.settle(ended)
+            failpoints.reach("inventory.reserve.settled")
         except EscrowAwayError as error:
             telemetry.log().debug("settlement_skipped", error=str(error))
 
@@ -231,6 +234,7 @@ class Reserver:
             firsts = [items[positions[0]] for positions in group.values()]
             BATCH.labels("pin").observe(len(firsts))
             answers = await self._ledger.pin(firsts)
+            failpoints.reach("inventory.pin.committed")
             for positions, answer in zip(group.values(), answers, strict=True):
                 PINS.labels(answer.outcome).inc(len(positions))
                 for position in positions:

@@ -9,7 +9,7 @@ from doorbuster.escrow import Escrow, EscrowAwayError, Snapshot
 from doorbuster.inventory.domain import DriftWatch, GateFacts, drift, is_warm
 from doorbuster.inventory.ports import Gates
 from doorbuster.inventory.storage import StockStore
-from doorbuster.kit import telemetry
+from doorbuster.kit import failpoints, telemetry
 
 WARMED = Counter("doorbuster_inventory_warmed", "Epochs loaded into Redis", ["reason"])
 MAX_SUSPECTS = 10_000
@@ -81,9 +81,11 @@ class Warmer:
             await self._load(started, reason)
 
     async def _load(self, fact: GateFacts, reason: str) -> None:
+        failpoints.reach("inventory.epoch.bumped")
         loaded = await self._escrow.load(
             fact.product_id, epoch=fact.epoch, permits=fact.sellable, gate=fact.gate
         )
+        failpoints.reach("inventory.epoch.loaded")
         if loaded:
             WARMED.labels(reason).inc()
             telemetry.log().info(

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from doorbuster.kit import telemetry
+from doorbuster.kit import failpoints, telemetry
 from doorbuster.kit.clock import Clock
 from doorbuster.payment import domain
 from doorbuster.payment.domain import Attempt, Limits, State
@@ -53,6 +53,7 @@ class Capture:
                     return
                 moved = await self.store.move(attempt, State.CAPTURING, now=self.clock())
                 if moved is not None:
+                    failpoints.reach("payment.capturing.stored")
                     await self._take(moved)
         except (ConnectionError, TimeoutError, ProviderRefusedError) as error:
             telemetry.log().warning(
@@ -83,10 +84,12 @@ class Capture:
         await self._done(attempt)
 
     async def _done(self, attempt: Attempt) -> None:
+        failpoints.reach("payment.capture.acknowledged")
         moved = await self.store.move(
             attempt, State.CAPTURED, now=self.clock(), event=domain.captured(attempt)
         )
         if moved is not None:
+            failpoints.reach("payment.captured.stored")
             telemetry.log().info("payment_captured", order_id=attempt.order_id)
             self.announce()
 

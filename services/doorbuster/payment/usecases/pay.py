@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from doorbuster.kit import telemetry
+from doorbuster.kit import failpoints, telemetry
 from doorbuster.kit.clock import Clock
 from doorbuster.payment import domain
 from doorbuster.payment.domain import (
@@ -99,6 +99,7 @@ class Pay:
             if live is None:
                 opened = await self.store.open(new, now=self.clock())
                 if opened is not None:
+                    failpoints.reach("payment.attempt.opened")
                     return opened, True
             known = await self.store.find(command.order_id, key)
             if known is not None:
@@ -145,8 +146,11 @@ class Pay:
         """NEW: know the card's token, pin the units, make the intent; no card is asked yet."""
         try:
             token = await self.provider.tokenise(method, attempt.provider_key("method"))
+            failpoints.reach("payment.card.tokenised")
             await self.checkout.begin_payment(attempt.order_id, attempt.attempt)
+            failpoints.reach("payment.pin.done")
             intent_id = await self.provider.create(attempt)
+            failpoints.reach("payment.intent.created")
         except HoldExpiredError:
             return await self.settlement.fail(
                 attempt, State.ABANDONED, domain.HOLD_EXPIRED, by=_BY
@@ -154,7 +158,9 @@ class Pay:
         except ProviderRefusedError as refusal:
             return await self.settlement.fail(attempt, State.DECLINED, refusal.code, by=_BY)
         facts = Facts(intent_id=intent_id, token=token)
-        return await self.store.move(attempt, State.CONFIRMING, now=self.clock(), facts=facts)
+        moved = await self.store.move(attempt, State.CONFIRMING, now=self.clock(), facts=facts)
+        failpoints.reach("payment.confirming.stored")
+        return moved
 
     async def _confirm(self, attempt: Attempt) -> Attempt | None:
         """CONFIRMING: ask the card. An open charge after that means that nothing will come of it."""

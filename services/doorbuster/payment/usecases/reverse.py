@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from doorbuster.kit import telemetry
+from doorbuster.kit import failpoints, telemetry
 from doorbuster.kit.clock import Clock
 from doorbuster.payment import domain
 from doorbuster.payment.domain import Attempt, Limits, State
@@ -41,6 +41,7 @@ class Reversal:
             return await self.store.ask_reversal(attempt, reason, now=now)
         to = State.VOIDING if attempt.state is State.AUTHORISED else State.REFUNDING
         moved = await self.store.move(attempt, to, now=now, facts=Facts(reversal=reason))
+        failpoints.reach("payment.reversal.stored")
         return moved is not None
 
     async def step(self) -> bool:
@@ -87,6 +88,7 @@ class Reversal:
         await self._done(attempt, State.VOIDED)
 
     async def _done(self, attempt: Attempt, to: State) -> None:
+        failpoints.reach("payment.reversal.acknowledged")
         event = domain.reversed_(attempt, attempt.reversal or "cancelled")
         if await self.store.move(attempt, to, now=self.clock(), event=event) is not None:
             telemetry.log().info("payment_reversed", order_id=attempt.order_id, state=to)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import Counter
 
-from doorbuster.kit import telemetry
+from doorbuster.kit import failpoints, telemetry
 from doorbuster.kit.clock import Clock
 from doorbuster.payment import domain
 from doorbuster.payment.domain import Attempt, Charge, State
@@ -42,8 +42,10 @@ class Settlement:
         """Decide a CONFIRMING attempt by what the provider said; an open charge decides nothing."""
         match charge.status:
             case "authorised" | "captured":
+                failpoints.reach("payment.charge.authorised")
                 return await self._authorise(attempt, charge, by=by)
             case "declined" | "cancelled":
+                failpoints.reach("payment.charge.declined")
                 return await self.fail(
                     attempt, State.DECLINED, charge.decline_code or charge.status, by=by
                 )
@@ -58,6 +60,7 @@ class Settlement:
             attempt, State.AUTHORISED, now=now, facts=facts, event=domain.succeeded(paid)
         )
         if moved is not None:
+            failpoints.reach("payment.authorised.stored")
             self._tell(moved, by)
             self.capture.set()
         return moved
@@ -74,6 +77,7 @@ class Settlement:
         )
         if moved is None:
             return None
+        failpoints.reach("payment.failure.stored")
         self._tell(moved, by)
         try:
             await self.inventory.unpin(moved.order_id, moved.attempt)
@@ -86,6 +90,7 @@ class Settlement:
         moved = await self.store.move(
             attempt, State.CANCELLING, now=self.clock(), facts=Facts(decline_code=code)
         )
+        failpoints.reach("payment.cancelling.stored")
         return None if moved is None else await self.finish_cancel(moved, by=by)
 
     async def finish_cancel(self, attempt: Attempt, *, by: str) -> Attempt | None:
@@ -100,6 +105,7 @@ class Settlement:
                     "cancel_refused", order_id=attempt.order_id, code=refusal.code
                 )
                 raise
+        failpoints.reach("payment.cancel.acknowledged")
         code = attempt.decline_code or domain.NOT_FINISHED
         return await self.fail(attempt, State.DECLINED, code, by=by)
 

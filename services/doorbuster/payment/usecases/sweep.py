@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
+from doorbuster.kit import failpoints
 from doorbuster.kit.clock import Clock
 from doorbuster.payment.domain import Limits
 from doorbuster.payment.ports import Orders, PaymentStore
@@ -34,9 +35,11 @@ class OrderSweep:
         if not claimed:
             return False
         missing = await self.orders.missing([attempt.order_id for attempt in claimed])
+        failpoints.reach("payment.order.asked")
         lost = [attempt for attempt in claimed if attempt.order_id in missing]
         if lost:
             await self.store.publish(lost, now=now)
+            failpoints.reach("payment.order.published")
             PUBLISHED_AGAIN.inc(len(lost))
             self.announce()
         await self.store.note_known([a for a in claimed if a.order_id not in missing])
