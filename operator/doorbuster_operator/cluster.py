@@ -81,9 +81,12 @@ class Cluster:
             )
         )
 
-    async def delete(self, about: Mapping[str, Any], plural: str) -> None:
-        """Delete one object, if it is still the one with this uid. Raises GoneError or ClusterError."""
-        await self._call(
+    async def delete(self, about: Mapping[str, Any], plural: str) -> Any:
+        """Delete one object, if it is still the one with this uid. Raises GoneError or ClusterError.
+
+        Returns the object while a finalizer keeps it, else the API server's Status.
+        """
+        return await self._call(
             self._objects.delete_namespaced_custom_object(
                 GROUP,
                 VERSION,

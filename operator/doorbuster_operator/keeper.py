@@ -78,8 +78,15 @@ class Keeper:
                 wake_at = await self._timed_pass()
                 backoff = FIRST_BACKOFF_SECONDS
                 pause = self._pause(wake_at)
-            except GoneError:
-                pause = LONGEST_SLEEP_SECONDS  # the watch will tell; then this task is stopped
+            except GoneError as error:
+                # The watch will tell, and this task is stopped; if it was a conflict, it is looked at again.
+                telemetry.log().info(
+                    "object_gone_or_changed",
+                    kind=self._subject.kind,
+                    name=self._subject.name,
+                    error=str(error)[:300],
+                )
+                pause = LONGEST_BACKOFF_SECONDS
             except FencedError as error:
                 telemetry.log().error("fenced", error=str(error))
                 self._on_fenced()

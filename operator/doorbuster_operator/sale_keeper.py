@@ -69,7 +69,7 @@ class SaleSubject:
                     await self._tell(sale, notices, now)
                 if not await self._apply(sale, action, now):
                     break
-                if isinstance(action, facts.DropFinalizer | facts.DeleteSale):
+                if isinstance(action, facts.DropFinalizer):
                     self.is_watched = False
                     return None
             sale = self._current()
@@ -114,7 +114,9 @@ class SaleSubject:
                 await world.cluster.apply_finalizers(about, model.PLURAL, [])
                 return True
             case facts.DeleteSale():
-                await world.cluster.delete(about, model.PLURAL)
+                body = await world.cluster.delete(about, model.PLURAL)
+                if body.get("kind") != "Status":
+                    world.keep_sale(model.parse(body))
                 return True
             case facts.PutGate():
                 await self._put_gate(sale, action, now)

@@ -269,11 +269,13 @@ class FakeCluster:
             self._collect(plural, name)
             return changed
 
-    async def delete(self, about: Mapping[str, Any], plural: str) -> None:
-        """Ask for the deletion of this very object."""
+    async def delete(self, about: Mapping[str, Any], plural: str) -> Any:
+        """Ask for the deletion of this very object; returns it, or a Status when nothing keeps it."""
         self._find(about, plural)
+        name = about["metadata"]["name"]
         with self.on_write(f"delete {plural}"):
-            self.ask_deletion(plural, about["metadata"]["name"])
+            self.ask_deletion(plural, name)
+        return self.objects.get((plural, name), {"kind": "Status"})
 
     async def tell(self, event: Mapping[str, Any]) -> None:
         """Keep an Event; the same name is the same Event."""

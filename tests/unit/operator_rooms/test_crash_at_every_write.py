@@ -146,8 +146,8 @@ class Play:
     def _events(self):
         return self.cluster.events.values()
 
-    async def perform(self) -> None:
-        """Play the whole life."""
+    async def perform(self, *, is_left_settled=False) -> None:
+        """Play the whole life, or all of it but the deletions."""
         self.cluster.put("inventorypools", POOL)
         self.cluster.put("flashsales", SALE)
         await self.come_to_rest()
@@ -166,10 +166,19 @@ class Play:
         for now in (after(20), CLOSE, CLOSE + timedelta(seconds=30)):
             self.now = now
             await self.come_to_rest()
+        if is_left_settled:
+            return
         self.now = CLOSE + timedelta(seconds=90)
         await self.come_to_rest()
         self.cluster.ask_deletion("inventorypools", "iphone")
         await self.come_to_rest()
+
+    async def end_in_one_pass(self) -> None:
+        """Let the time to live of the settled sale run out and pass once, while the watch tells nothing."""
+        self.now = CLOSE + timedelta(seconds=90)
+        await self._start_process()
+        self._watch()
+        await self.subjects[1].run_pass()
 
 
 def _kept(play):
@@ -197,6 +206,15 @@ async def test_the_undisturbed_life_is_what_a_merchant_expects():
     assert last["topics"] == set()
     assert last["stock"] == (None, 7, 0, 7)
     assert len(play.writes) >= 20
+
+
+async def test_a_sale_goes_at_its_time_without_a_word_from_the_watch():
+    play = Play()
+    await play.perform(is_left_settled=True)
+    assert play.states[-1]["objects"]["flashsales", "drop"]["status"]["phase"] == "Settled"
+    await play.end_in_one_pass()
+    assert ("flashsales", "drop") not in play.cluster.objects
+    assert play.topics.topics == {}
 
 
 async def test_no_pass_writes_anything_twice():
