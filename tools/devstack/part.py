@@ -79,6 +79,7 @@ class Part(ABC):
 
     name: str
     is_process: bool = True
+    only_when_named: bool = False  # no part of a plain ``devstack up``; installed all the same
     requires: tuple[str, ...] = ()
     port_keys: tuple[str, ...] = ()
     ready_within_seconds: float = 180.0

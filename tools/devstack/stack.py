@@ -88,13 +88,17 @@ class Stack:
     # --- bringing up ------------------------------------------------------------------------------
 
     def up(self, only: Iterable[str] | None = None, *, bind: str | None = None) -> None:
-        """Bring up the named parts and what they require (all parts when None); safe to repeat.
+        """Bring up the named parts and what they require; safe to repeat.
+
+        None means the platform: all parts but those that say ``only_when_named``.
 
         Raises:
             StackError: something is missing, failed or took too long. What runs by then stays
                 up for a look; ``down`` ends it.
         """
-        names = self._parts if only is None else catalogue.expand(only, self._parts)
+        if only is None:
+            only = [name for name, part in self._parts.items() if not part.only_when_named]
+        names = catalogue.expand(only, self._parts)
         wanted = catalogue.closure(names, self._parts)
         if all(self._is_settled(name) for name in wanted):
             return

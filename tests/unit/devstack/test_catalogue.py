@@ -68,3 +68,11 @@ def test_dependents_are_those_that_require_a_part_directly():
     parts = fakes(a=(), b=("a",), c=("a", "b"))
     found = catalogue.dependents(["a", "b", "c"], parts)
     assert found == {"a": ("b", "c"), "b": ("c",), "c": ()}
+
+
+def test_what_only_tests_ask_for_is_required_by_nothing_of_the_platform():
+    parts = catalogue.all_parts()
+    named = {name for name, part in parts.items() if part.only_when_named}
+    assert named == {"stripe-mock"}
+    platform = catalogue.closure(set(parts) - named, parts)
+    assert named.isdisjoint(platform)
