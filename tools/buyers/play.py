@@ -46,11 +46,15 @@ async def play(
 
 
 async def judge(
-    history: pathlib.Path, addresses: stores.Addresses, units: int | None = None
+    history: pathlib.Path,
+    addresses: stores.Addresses,
+    units: int | None = None,
+    *,
+    rest_seconds: float = REST_SECONDS,
 ) -> Verdict:
-    """Wait until the stores are at rest and judge; raises StoreError, HistoryError."""
+    """Wait until the stores are at rest, at most so long, and judge; raises StoreError, HistoryError."""
     scope = stores.Scope.of(facts.index(read_history(history)))
-    picture = await stores.at_rest(addresses, scope, REST_SECONDS)
+    picture = await stores.at_rest(addresses, scope, rest_seconds)
     return checker.check(read_history(history), picture, units)
 
 
@@ -68,8 +72,21 @@ async def hold_sale(
     units: int,
 ) -> Verdict:
     """Apply a rendered sale, let the cast fight over it, and judge. ``environment`` is the stack's."""
-    addresses = stores.Addresses.from_environment(environment)
     await asyncio.to_thread(kubectl.Kubectl(environment=environment).apply, sale.text)
+    await fight_over(environment, sale, cast, history, units=units)
+    return await judge(history, stores.Addresses.from_environment(environment), units)
+
+
+async def fight_over(
+    environment: Mapping[str, str],
+    sale: manifest.Sale,
+    cast: Cast,
+    history: pathlib.Path,
+    *,
+    units: int | None = None,
+) -> None:
+    """Let the cast fight over a sale that is there and not open yet, and write the history."""
+    addresses = stores.Addresses.from_environment(environment)
     people = crowd.Crowd(
         plans=cast.plans,
         entrances=cast.entrances,
@@ -82,7 +99,6 @@ async def hold_sale(
         await play(game, people, recorder, addresses)
     finally:
         recorder.close()
-    return await judge(history, addresses, units)
 
 
 @asynccontextmanager
