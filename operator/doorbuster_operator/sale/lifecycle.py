@@ -29,6 +29,7 @@ from .model import OVER, FlashSale, Phase, Timeline
 
 DRAIN_CHECK = timedelta(seconds=2)
 URGENT = timedelta(seconds=15)
+SOON = timedelta(milliseconds=100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,11 +228,14 @@ def _cancelled(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
 
 
 def _over(sale: FlashSale, since: datetime | None, now: datetime) -> _Plan:
+    """Delete what is over at its time; ``since`` is None in the very pass in which it ends, which is told first."""
     ttl = sale.spec.ttl_seconds_after_settled
-    if ttl is None or since is None:
+    if ttl is None:
         return _Plan()
-    due = since + timedelta(seconds=ttl)
-    return _Plan(actions=(DeleteSale(),)) if now >= due else _Plan(wake_at=due)
+    due = (since or now) + timedelta(seconds=ttl)
+    if since is None or now < due:
+        return _Plan(wake_at=max(due, now + SOON))
+    return _Plan(actions=(DeleteSale(),))
 
 
 def _plan_deletion(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:

@@ -335,6 +335,20 @@ def test_ttl_deletes_a_settled_or_cancelled_sale_in_time_and_not_before():
     assert decide(kept, build_seen(gate=build_gate()), after(10**6)).actions == ()
 
 
+@pytest.mark.parametrize(("ttl", "wakes_after"), [(3, 3), (0, 0.1)])
+def test_the_pass_that_ends_a_sale_wakes_again_for_its_ttl(ttl, wakes_after):
+    ends = CLOSE + timedelta(seconds=30)
+    settling = build_sale(status=CLOSED, ttl_seconds_after_settled=ttl)
+    done = decide(settling, build_seen(gate=build_gate(sold=5), unread=0), ends)
+    assert (done.phase, done.actions) == (Phase.SETTLED, ())
+    assert done.wake_at == ends + timedelta(seconds=wakes_after)
+
+    unarmed = build_sale(desired_state="Cancelled", ttl_seconds_after_settled=ttl)
+    over = decide(unarmed, build_seen(), after(-60))
+    assert (over.phase, over.actions) == (Phase.CANCELLED, ())
+    assert over.wake_at == after(-60 + wakes_after)
+
+
 def test_deletion_shuts_the_gate_then_drains_then_lets_go():
     deleted = build_sale(is_deleting=True, generation=2, status=OPENED)
     first = decide(deleted, build_seen(gate=build_gate(reserved=1, available=4)), after(9))
