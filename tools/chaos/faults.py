@@ -1,7 +1,7 @@
 """What can be done to a running stack: how each fault strikes, and how it is healed.
 
 A fault is a value. ``strike`` and ``heal`` may be called again at any time, in any state of the part: what is
-down stays down, what runs again is left alone. Both have deadlines, the stack's own where it waits for a part.
+down stays down, what serves again is left alone. Both have deadlines, the stack's own where it waits for a part.
 """
 
 import asyncio
@@ -16,16 +16,19 @@ from typing import Any, Literal, Protocol
 
 import aiohttp
 import redis.asyncio
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError
 
 from devstack.errors import StackError
 from devstack.stack import Stack
+from doorbuster.kit import bus
 
 CALL_SECONDS = 5.0
 DIE_SECONDS = 15.0
 POLL_SECONDS = 0.02
+SERVE_SECONDS = 120.0
+SUPERVISE_SECONDS = 0.1
 TOPIC_SECONDS = 30.0
+TOPIC_AGAIN_SECONDS = 0.2
 PARTITIONS = 3
 DUMP = "dump.rdb"
 
@@ -217,30 +220,18 @@ class PspConduct:
 
 async def make_topics(bootstrap: str, names: tuple[str, ...]) -> None:
     """Create topics that may be there already; raises TimeoutError when Kafka does not take them."""
-    if not names:
-        return
     async with asyncio.timeout(TOPIC_SECONDS):
-        while True:
-            admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-            try:
-                await admin.start()
-                await _create(admin, names)
-            except (KafkaError, OSError):
-                await asyncio.sleep(0.2)
-            else:
-                return
-            finally:
-                await admin.close()
+        for name in names:
+            while not await _has_topic(bootstrap, name):
+                await asyncio.sleep(TOPIC_AGAIN_SECONDS)
 
 
-async def _create(admin: AIOKafkaAdminClient, names: tuple[str, ...]) -> None:
-    for name in names:
-        topic = NewTopic(name=name, num_partitions=PARTITIONS, replication_factor=1)
-        answer = await admin.create_topics([topic])
-        for told in answer.topic_errors:
-            code = told[1]
-            if code not in (0, TopicAlreadyExistsError.errno):
-                raise KafkaError(f"topic {name}: error {code}")
+async def _has_topic(bootstrap: str, name: str) -> bool:
+    try:
+        await bus.ensure_topic(bootstrap, name, partitions=PARTITIONS, replication=1)
+    except (KafkaError, OSError):
+        return False
+    return True
 
 
 # --- signals and small calls ------------------------------------------------------------------------
@@ -268,8 +259,14 @@ def _quit(stack: Stack, part: str) -> None:
 
 
 def _revive(stack: Stack, part: str) -> None:
-    if not stack.is_running(part):
-        stack.restart(part)
+    """Have a part serve again as a supervisor would: start it as often as it ends, until it serves."""
+    deadline = time.monotonic() + SERVE_SECONDS
+    while (lacking := stack.lacks(part)) is not None:
+        if time.monotonic() > deadline:
+            raise StackError(f"{part} does not serve after {SERVE_SECONDS:.0f} s: {lacking}")
+        if not stack.is_running(part):
+            stack.start(part)
+        time.sleep(SUPERVISE_SECONDS)
 
 
 def _dump(stack: Stack) -> pathlib.Path:

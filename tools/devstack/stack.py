@@ -162,13 +162,7 @@ class Stack:
                 part.prepare(self.site)
                 if self.site.abort.is_set():
                     return
-                self._step(name, "starts")
-                launch = part.launch(self.site)
-                process.start(
-                    replace(launch, env={**launch.env, **environment}),
-                    run_file=self.layout.run_file(name),
-                    log_file=self.layout.log(name),
-                )
+                self._launch(part, environment)
             self._await_ready(part)
             if self.site.abort.is_set():
                 return
@@ -183,6 +177,15 @@ class Stack:
                 error.message = f"{name}: {error.message}"
             raise
         self._step(name, "ready")
+
+    def _launch(self, part: Part, environment: Mapping[str, str]) -> None:
+        self._step(part.name, "starts")
+        launch = part.launch(self.site)
+        process.start(
+            replace(launch, env={**launch.env, **environment}),
+            run_file=self.layout.run_file(part.name),
+            log_file=self.layout.log(part.name),
+        )
 
     def _await_ready(self, part: Part) -> None:
         deadline = time.monotonic() + part.ready_within_seconds
@@ -242,6 +245,13 @@ class Stack:
         self._known(name)
         return self._identity(name) is not None
 
+    def lacks(self, name: str) -> str | None:
+        """None when the part serves, else what it still waits for."""
+        self._known(name)
+        if self._identity(name) is None:
+            return "it does not run"
+        return self._parts[name].ready(self.site)
+
     def log(self, name: str) -> Path:
         """The log file of a part."""
         self._known(name)
@@ -281,6 +291,19 @@ class Stack:
             self._stop(name)
             self.site.abort.clear()
             self._bring_up(name, environment or {})
+
+    def start(self, name: str) -> None:
+        """Start a process that is down and return at once, as a supervisor does; ``lacks`` tells the rest.
+
+        It may end again at once when what it needs is away.
+        """
+        self._known(name)
+        with self._locked():
+            self._state.reload()
+            part = self._parts[name]
+            if part.is_process and self._identity(name) is None:
+                part.prepare(self.site)
+                self._launch(part, {})
 
     # --- taking down ------------------------------------------------------------------------------
 
