@@ -3,16 +3,19 @@
 ``DOORBUSTER_FAILPOINTS=name[:n][,name[:n]…]``: at the n-th passing of ``name`` (the first by default) the process
 ends at once with status 86, as by kill -9: nothing is flushed, nothing is rolled back by us. A name that ends in
 ``.reply_lost`` does not end the process: what was done stays done, and the caller never hears of it; from the n-th
-passing on once. Unset, as in production, a passing costs one look at an empty dictionary.
+passing on once. A name that ends in ``.stopped`` stops the process there, as SIGSTOP does, until somebody sends
+SIGCONT. Unset, as in production, a passing costs one look at an empty dictionary.
 """
 
 import os
 import re
+import signal
 import sys
 
 EXIT_STATUS = 86
 VARIABLE = "DOORBUSTER_FAILPOINTS"
 REPLY_LOST = ".reply_lost"
+STOPPED = ".stopped"
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+(:[1-9][0-9]*)?")
 
 
@@ -43,11 +46,20 @@ def armed() -> tuple[str, ...]:
 
 
 def reach(name: str) -> None:
-    """Pass the point; the process ends here when its time has come."""
-    if _left and _is_due(name):
-        sys.stderr.write(f'{{"level": "warning", "event": "failpoint", "name": "{name}"}}\n')
-        sys.stderr.flush()
+    """Pass the point; the process ends, or stops, here when its time has come."""
+    if not _left:
+        return
+    if _is_due(name + STOPPED):
+        _tell(name + STOPPED)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if _is_due(name):
+        _tell(name)
         os._exit(EXIT_STATUS)
+
+
+def _tell(name: str) -> None:
+    sys.stderr.write(f'{{"level": "warning", "event": "failpoint", "name": "{name}"}}\n')
+    sys.stderr.flush()
 
 
 def lose_reply(name: str) -> None:

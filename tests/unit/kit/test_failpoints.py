@@ -1,5 +1,7 @@
 """Failpoints: the n-th passing, once, of what was named, and nothing else."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -50,6 +52,22 @@ def test_a_reply_is_lost_once():
         failpoints.lose_reply("reserve.done")
     failpoints.lose_reply("reserve.done")
     assert failpoints.armed() == ()
+
+
+def test_the_process_stops_at_the_named_point_until_it_is_told_to_go_on():
+    program = (
+        "from doorbuster.kit import failpoints; failpoints.arm('a.b.stopped')\n"
+        "failpoints.reach('a.b'); print('awake'); failpoints.reach('a.b')"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        _, status = os.waitpid(child.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        child.send_signal(signal.SIGCONT)
+        said, _ = child.communicate(timeout=30)
+        assert (child.returncode, said) == (0, "awake\n")
+    finally:
+        child.kill()
 
 
 def test_a_lost_reply_is_a_connection_error_to_whoever_waits_for_it():

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import aiohttp
 import jwt
 import msgspec
 import pytest
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from doorbuster.kit import auth
+from doorbuster.kit import auth, failpoints
 from doorbuster.kit import web as edge
 
 
@@ -243,3 +244,19 @@ async def test_a_new_key_in_the_directory_is_found(
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (keys.folder / "public" / "checkout.next.pub").write_bytes(public)
     assert verifier.verify(token).caller == "checkout"
+
+
+def test_a_route_has_a_name_among_the_failpoints() -> None:
+    path = "/internal/v1/orders/{order_id}/begin-payment"
+    route = edge.Route(method="POST", path=path, handler=echo, access=edge.Public())
+    assert edge.failpoint(route) == "http.post.orders.order_id.begin_payment"
+
+
+async def test_a_lost_reply_cuts_the_connection_after_the_work_was_done(client: Client) -> None:
+    failpoints.arm("http.post.wishes.reply_lost")
+    try:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await post(client, b'{"name":"a"}')
+        assert await post(client, b'{"name":"a"}') == (200, {"name": "a", "count": 1})
+    finally:
+        failpoints.arm("")
