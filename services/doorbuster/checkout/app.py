@@ -90,7 +90,7 @@ async def build() -> AsyncIterator[process.Service]:
             callee="user", urls=settings.user_urls, session=session, signer=None
         )
         permits = escrow.Escrow(
-            await enter(redis.open_redis(settings.redis_url)),
+            await enter(redis.open_servers(settings.redis_url)),
             permit_seconds=settings.permit_seconds,
         )
         opened.push_async_callback(permits.close)

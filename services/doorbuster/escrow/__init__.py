@@ -8,13 +8,13 @@ from .model import (
     EscrowAwayError,
     Fate,
     Gate,
-    Identity,
     Overdue,
     Permit,
     PermitRequest,
     Return,
     Settlement,
     Snapshot,
+    Survey,
 )
 
 __all__ = [
@@ -22,11 +22,11 @@ __all__ = [
     "EscrowAwayError",
     "Fate",
     "Gate",
-    "Identity",
     "Overdue",
     "Permit",
     "PermitRequest",
     "Return",
     "Settlement",
     "Snapshot",
+    "Survey",
 ]

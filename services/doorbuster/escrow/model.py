@@ -1,5 +1,6 @@
 """What the escrow speaks of: permits, their settlement and return, gates and snapshots."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -97,8 +98,11 @@ class Snapshot:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Identity:
-    """Which Redis answers: a new ``run_id`` may have forgotten anything."""
+class Survey:
+    """What Redis is and holds at one instant, by product; a product whose server does not serve is in neither.
 
-    run_id: str
-    role: str
+    ``runs`` names the life of the server that holds a product: another one may have forgotten anything.
+    """
+
+    runs: Mapping[str, str]
+    held: Mapping[str, Snapshot]

@@ -45,7 +45,7 @@ async def build() -> AsyncIterator[process.Service]:
         engine = await enter(database.open_engine(settings.dsn, pool_size=RELAY_CONNECTIONS))
         await migrations.require_current(engine, "doorbuster.inventory")
         store = await enter(open_database(settings.dsn))
-        escrow = Escrow(await enter(redis.open_redis(settings.redis_url)))
+        escrow = Escrow(await enter(redis.open_servers(settings.redis_url)))
         kafka = await enter(bus.open_bus(settings.kafka_bootstrap))
         session = await enter(client.open_session(connections=20))
 

@@ -117,18 +117,21 @@ class GateFacts:
 
     product_id: str
     epoch: int
-    is_same_run: bool
+    loaded_run_id: str | None
     strategy: control.Strategy
     gate: Gate
     sellable: int
     returning: int
 
 
-def is_warm(facts: GateFacts, held: Snapshot | None) -> bool:
-    """Tell whether Redis holds this very gate at this very epoch and has not been restarted since."""
+def is_warm(facts: GateFacts, held: Snapshot | None, run_id: str | None) -> bool:
+    """Tell whether Redis holds this very gate at this very epoch and has not been restarted since.
+
+    ``run_id`` names the life of the server that holds the product.
+    """
     return (
         held is not None
-        and facts.is_same_run
+        and facts.loaded_run_id == run_id
         and held.epoch == facts.epoch
         and held.gate == facts.gate
     )
@@ -170,18 +173,21 @@ def armed_reason(
     sale_uid: str,
     is_over: bool,
     strategy: control.Strategy,
-    is_redis_away: bool,
+    run_id: str | None,
 ) -> str:
-    """Say in one CamelCase word why an item of a sale is armed (Armed, NoPermitsNeeded) or not."""
+    """Say in one CamelCase word why an item of a sale is armed (Armed, NoPermitsNeeded) or not.
+
+    Without a ``run_id`` the server that would hold the permits is away.
+    """
     if is_over:
         return "Over"
     if strategy != "Escrow":
         return "NoPermitsNeeded"
-    if is_redis_away:
+    if run_id is None:
         return "RedisAway"
     if facts is None or facts.gate.sale_uid != sale_uid:
         return "EarlierSaleHoldsGate"
-    return "Armed" if is_warm(facts, held) else "NotLoaded"
+    return "Armed" if is_warm(facts, held, run_id) else "NotLoaded"
 
 
 ARMED_REASONS = frozenset({"Armed", "NoPermitsNeeded"})

@@ -39,7 +39,7 @@ class Pins(Protocol):
 class Gates(Protocol):
     """What Redis should hold, by PostgreSQL."""
 
-    async def facts(self, product_ids: Sequence[str], run_id: str | None) -> list[GateFacts]:
+    async def facts(self, product_ids: Sequence[str]) -> list[GateFacts]:
         """Return the facts of those products that have a sale ahead or open."""
         ...
 

@@ -296,7 +296,7 @@ async def test_a_redis_that_is_away_has_one_name():
             lambda: desk.escrow.overdue(PRODUCT),
             lambda: desk.escrow.watched([PRODUCT]),
             lambda: desk.escrow.snapshot([PRODUCT]),
-            lambda: desk.escrow.identity(),
+            lambda: desk.escrow.survey([PRODUCT]),
             lambda: desk.ask("a"),
         )
         for call in calls:

@@ -22,12 +22,12 @@ class PendingReturn:
     has_gate: bool
 
 
-def gate_facts(row: Any) -> GateFacts:
-    """Build the facts of a row of ``gate_facts()``."""
+def gate_facts(row: Any, loaded_run_id: str | None) -> GateFacts:
+    """Build the facts of a row of ``gate_facts()`` or of facts.sql."""
     return GateFacts(
         product_id=row["product_of"],
         epoch=row["epoch_now"],
-        is_same_run=row["is_same_run"],
+        loaded_run_id=loaded_run_id,
         strategy=row["gate_strategy"],
         gate=Gate(
             sale_uid=row["gate_sale_uid"],
@@ -53,17 +53,17 @@ class StockStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def facts(self, product_ids: Sequence[str], run_id: str | None) -> list[GateFacts]:
+    async def facts(self, product_ids: Sequence[str]) -> list[GateFacts]:
         """Return the facts of those products that have a sale ahead or open."""
-        rows = await self._database.fetch(
-            "SELECT * FROM gate_facts($1, $2)", list(product_ids), run_id
-        )
-        return [gate_facts(row) for row in rows]
+        return await self._facts(list(product_ids))
 
-    async def all_facts(self, run_id: str | None) -> list[GateFacts]:
+    async def all_facts(self) -> list[GateFacts]:
         """Return the facts of all products whose current sale takes permits."""
-        rows = await self._database.fetch(sql("gates"), run_id)
-        return [facts for facts in map(gate_facts, rows) if facts.strategy == "Escrow"]
+        return [facts for facts in await self._facts(None) if facts.strategy == "Escrow"]
+
+    async def _facts(self, product_ids: list[str] | None) -> list[GateFacts]:
+        rows = await self._database.fetch(sql("facts"), product_ids)
+        return [gate_facts(row, row["loaded_run_id"]) for row in rows]
 
     async def bump(
         self, product_id: str, *, seen_epoch: int, above_epoch: int, run_id: str
@@ -72,7 +72,7 @@ class StockStore:
         rows = await self._database.fetch(
             "SELECT * FROM bump_epoch($1, $2, $3, $4)", product_id, seen_epoch, above_epoch, run_id
         )
-        return gate_facts(rows[0]) if rows else None
+        return gate_facts(rows[0], run_id) if rows else None
 
     async def note_run(self, product_id: str, *, epoch: int, run_id: str) -> None:
         """Note that ``epoch`` was loaded into the Redis of ``run_id``."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from doorbuster.contracts import control, internal
-from doorbuster.escrow import Escrow, EscrowAwayError, Snapshot
+from doorbuster.escrow import Escrow, EscrowAwayError, Survey
 from doorbuster.inventory.domain import ARMED_REASONS, GateFacts, armed_reason
 from doorbuster.inventory.storage.control import ControlStore, allocated
 from doorbuster.inventory.storage.stock import StockStore
@@ -64,35 +64,24 @@ class ControlRoom:
 
     async def _states(self, sales: Sequence[list[Any]]) -> list[control.SaleState]:
         products = sorted({row["product_id"] for sale in sales for row in sale})
-        is_away = False
-        held: dict[str, Snapshot] = {}
-        facts: dict[str, GateFacts] = {}
+        facts = {fact.product_id: fact for fact in await self._stock.facts(products)}
         try:
-            run_id = (await self._escrow.identity()).run_id
-            held = await self._escrow.snapshot(products)
+            survey = await self._escrow.survey(products)
         except EscrowAwayError:
-            is_away = True
-        else:
-            facts = {fact.product_id: fact for fact in await self._stock.facts(products, run_id)}
-        return [_state(rows, facts, held, is_redis_away=is_away) for rows in sales]
+            survey = Survey(runs={}, held={})
+        return [_state(rows, facts, survey) for rows in sales]
 
 
-def _state(
-    rows: Sequence[Any],
-    facts: dict[str, GateFacts],
-    held: dict[str, Snapshot],
-    *,
-    is_redis_away: bool,
-) -> control.SaleState:
+def _state(rows: Sequence[Any], facts: dict[str, GateFacts], survey: Survey) -> control.SaleState:
     sale = rows[0]
     reasons = [
         armed_reason(
             facts.get(row["product_id"]),
-            held.get(row["product_id"]),
+            survey.held.get(row["product_id"]),
             sale_uid=sale["sale_uid"],
             is_over=sale["is_over"],
             strategy=sale["strategy"],
-            is_redis_away=is_redis_away,
+            run_id=survey.runs.get(row["product_id"]),
         )
         for row in rows
     ]

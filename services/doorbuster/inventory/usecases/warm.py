@@ -39,14 +39,24 @@ class Warmer:
         return False
 
     async def warm(self, product_ids: Sequence[str], *, reason: str = "asked") -> None:
-        """Bring Redis in step for those of the products that are not; raises EscrowAwayError."""
+        """Bring Redis in step for those of the products that are not; raises EscrowAwayError.
+
+        A product whose server is away keeps no other from being warmed.
+        """
         async with self._lock:
-            run_id = (await self._escrow.identity()).run_id
-            facts = await self._gates.facts(product_ids, run_id)
-            held = await self._escrow.snapshot([fact.product_id for fact in facts])
+            facts = await self._gates.facts(product_ids)
+            seen = await self._escrow.survey([fact.product_id for fact in facts])
+            failure: EscrowAwayError | None = None
             for fact in facts:
-                if not is_warm(fact, held.get(fact.product_id)):
-                    await self._bump(fact, held.get(fact.product_id), run_id, reason)
+                run_id, held = seen.runs.get(fact.product_id), seen.held.get(fact.product_id)
+                if run_id is None or is_warm(fact, held, run_id):
+                    continue
+                try:
+                    await self._bump(fact, held, run_id, reason)
+                except EscrowAwayError as error:
+                    failure = error
+            if failure is not None:
+                raise failure
 
     async def force(self, fact: GateFacts, held: Snapshot, *, run_id: str, reason: str) -> None:
         """Start a new epoch although gate and epoch agree: the numbers do not."""
@@ -55,11 +65,15 @@ class Warmer:
 
     async def load_new(self, product_ids: Sequence[str]) -> bool:
         """Load epochs that were started just now by a change of stock or gate; false if Redis is away."""
+        facts = [
+            fact for fact in await self._gates.facts(product_ids) if fact.strategy == "Escrow"
+        ]
         try:
-            run_id = (await self._escrow.identity()).run_id
-            for fact in await self._gates.facts(product_ids, run_id):
-                if fact.strategy == "Escrow":
-                    await self._load(fact, "changed")
+            seen = await self._escrow.survey([fact.product_id for fact in facts])
+            for fact in facts:
+                await self._load(fact, "changed")
+                run_id = seen.runs.get(fact.product_id)
+                if run_id is not None:
                     await self._gates.note_run(fact.product_id, epoch=fact.epoch, run_id=run_id)
         except EscrowAwayError:
             self.suspect(product_ids)
@@ -115,19 +129,20 @@ class Reconciler:
         return False
 
     async def _look(self) -> None:
-        identity = await self._escrow.identity()
-        if identity.role != "master":
-            raise EscrowAwayError(f"Redis is a {identity.role}")
-        facts = {fact.product_id: fact for fact in await self._stock.all_facts(identity.run_id)}
+        facts = {fact.product_id: fact for fact in await self._stock.all_facts()}
         if not facts:
             return
-        held = await self._escrow.snapshot(list(facts))
-        cold = [name for name, fact in facts.items() if not is_warm(fact, held.get(name))]
+        seen = await self._escrow.survey(list(facts))
+        cold = [
+            name
+            for name, run_id in seen.runs.items()
+            if not is_warm(facts[name], seen.held.get(name), run_id)
+        ]
         if cold:
             await self._warmer.warm(cold, reason="not_in_step")
         drifts = {
-            name: (fact.epoch, drift(fact, held[name]))
-            for name, fact in facts.items()
+            name: (facts[name].epoch, drift(facts[name], held))
+            for name, held in seen.held.items()
             if name not in cold
         }
         for name in self._watch.look(drifts):
@@ -135,6 +150,6 @@ class Reconciler:
                 "permits_drifted", product_id=name, epoch=drifts[name][0], units=drifts[name][1]
             )
             await self._warmer.force(
-                facts[name], held[name], run_id=identity.run_id, reason="drift"
+                facts[name], seen.held[name], run_id=seen.runs[name], reason="drift"
             )
         await self._stock.note_sold_out(list(facts))
