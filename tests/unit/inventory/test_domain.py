@@ -17,7 +17,7 @@ GATE = Gate(sale_uid="sale", open_at_millis=1, close_at_millis=2, state="Active"
 FACTS = domain.GateFacts(
     product_id="p",
     epoch=3,
-    is_same_run=True,
+    loaded_run_id="run",
     strategy="Escrow",
     gate=GATE,
     sellable=5,
@@ -111,11 +111,12 @@ def test_a_repeat_keeps_the_permit_that_bought_and_returns_the_other():
 
 
 def test_redis_is_warm_only_when_all_agrees():
-    assert domain.is_warm(FACTS, HELD)
-    assert not domain.is_warm(FACTS, None)
-    assert not domain.is_warm(FACTS, replace(HELD, epoch=2))
-    assert not domain.is_warm(FACTS, replace(HELD, gate=replace(GATE, per_user_limit=2)))
-    assert not domain.is_warm(replace(FACTS, is_same_run=False), HELD)
+    assert domain.is_warm(FACTS, HELD, "run")
+    assert not domain.is_warm(FACTS, None, "run")
+    assert not domain.is_warm(FACTS, replace(HELD, epoch=2), "run")
+    assert not domain.is_warm(FACTS, replace(HELD, gate=replace(GATE, per_user_limit=2)), "run")
+    assert not domain.is_warm(FACTS, HELD, "another run")
+    assert not domain.is_warm(replace(FACTS, loaded_run_id=None), HELD, "run")
 
 
 def test_drift_counts_permits_in_flight_and_on_their_way_back():
@@ -139,7 +140,7 @@ def test_a_drift_is_real_when_it_is_seen_twice_at_one_epoch():
         ({}, "Armed"),
         ({"is_over": True}, "Over"),
         ({"strategy": "Direct", "facts": None, "held": None}, "NoPermitsNeeded"),
-        ({"is_redis_away": True}, "RedisAway"),
+        ({"run_id": None}, "RedisAway"),
         ({"sale_uid": "other"}, "EarlierSaleHoldsGate"),
         ({"facts": None}, "EarlierSaleHoldsGate"),
         ({"held": None}, "NotLoaded"),
@@ -152,7 +153,7 @@ def test_a_sale_is_armed_only_when_redis_holds_its_gate(changes, reason):
         "sale_uid": "sale",
         "is_over": False,
         "strategy": "Escrow",
-        "is_redis_away": False,
+        "run_id": "run",
         **changes,
     }
     facts, held = values.pop("facts"), values.pop("held")
