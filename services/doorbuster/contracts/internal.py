@@ -234,11 +234,14 @@ class Attempts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """SUCCEEDED and FAILED are final for that attempt; PENDING means ask later; UNKNOWN: no such attempt yet."""
+    """How an attempt ended: SUCCEEDED, FAILED, or REVERSED (paid, and given back: the order is over).
+
+    PENDING means ask later; UNKNOWN: no such attempt yet.
+    """
 
     order_id: str
     attempt: int
-    verdict: Literal["SUCCEEDED", "FAILED", "PENDING", "UNKNOWN"]
+    verdict: Literal["SUCCEEDED", "FAILED", "REVERSED", "PENDING", "UNKNOWN"]
 
 
 class Verdicts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -26,7 +26,7 @@ from .clients import HttpCheckout, HttpInventory, HttpOrders, is_signed, open_pr
 from .config import PaymentConfig
 from .consumers import cancellations
 from .ports import Provider
-from .routes import PaymentRoutes, WebhookRefusedError
+from .routes import PaymentRoutes, RawCardsRefusedError, WebhookRefusedError
 from .storage import OUTBOX, SqlPaymentStore
 from .usecases import Capture, OrderSweep, Pay, Recovery, Reversal, Settlement, Verdicts
 
@@ -55,6 +55,9 @@ ERRORS: dict[type[Exception], web.ErrorShape] = {
     ),
     domain.TooManyAttemptsError: web.ErrorShape(
         status=429, code="RATE_LIMITED", title="Too many cards were tried", retry_after=60
+    ),
+    RawCardsRefusedError: web.ErrorShape(
+        status=422, code="RAW_CARDS_REFUSED", title="Only the provider's tokens are taken"
     ),
     WebhookRefusedError: web.ErrorShape(
         status=400, code="BAD_SIGNATURE", title="This webhook is not the provider's"

@@ -92,6 +92,10 @@ class HoldExpiredError(PaymentError):
     """The units are no longer held for this order."""
 
 
+class OrderReversedError(HoldExpiredError):
+    """What was paid for this order was given back; it cannot be paid again."""
+
+
 class TooManyAttemptsError(PaymentError):
     """Too many cards were tried for one order."""
 
@@ -245,16 +249,22 @@ def is_settled(attempt: Attempt) -> bool:
     return attempt.state not in UNDECIDED
 
 
-def verdict(state: State | None) -> Literal["SUCCEEDED", "FAILED", "PENDING", "UNKNOWN"]:
+Verdict = Literal["SUCCEEDED", "FAILED", "REVERSED", "PENDING", "UNKNOWN"]
+
+
+def verdict(state: State | None) -> Verdict:
     """Say for inventory whether the units of an attempt are sold.
 
-    A reversed attempt counts as failed (do not sell); one that is being reversed is not decided.
+    One that is being reversed is not decided. A reversed one is no failed one: a failed one's buyer may try
+    another card, a reversed order is over.
     """
     if state is None:
         return "UNKNOWN"
     if state in SOLD:
         return "SUCCEEDED"
-    return "FAILED" if state in FAILED | REVERSED else "PENDING"
+    if state in REVERSED:
+        return "REVERSED"
+    return "FAILED" if state in FAILED else "PENDING"
 
 
 def succeeded(attempt: Attempt) -> events.PaymentSucceeded:

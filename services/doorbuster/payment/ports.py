@@ -131,7 +131,7 @@ class PaymentStore(Protocol):
         """Number and insert a NEW attempt.
 
         None when the order has a live one, the key is taken, or another writer was faster.
-        Raises TooManyAttemptsError.
+        Raises TooManyAttemptsError, and OrderReversedError when what was paid for it was given back.
         """
         ...
 

@@ -23,6 +23,10 @@ class WebhookRefusedError(Exception):
     """The signature of a webhook is missing, wrong or too old."""
 
 
+class RawCardsRefusedError(Exception):
+    """Raw card fields came to a deployment that takes only the provider's tokens."""
+
+
 class _WebhookObject(msgspec.Struct):
     metadata: dict[str, str] = {}
 
@@ -89,7 +93,7 @@ class PaymentRoutes:
         if card is None:
             return Token(value=body.token or "")
         if not self.allow_raw_cards:
-            raise web.InvalidError("raw card fields are not taken here: send a token")
+            raise RawCardsRefusedError("raw card fields are not taken here: send a token")
         return Card(
             number=card.number.replace(" ", ""),
             exp_month=card.exp_month,
@@ -106,7 +110,7 @@ class PaymentRoutes:
 
     async def post_webhook(self, request: http.Request) -> http.StreamResponse:
         """Hear from the provider; only a hint to look, so an unknown event is simply taken."""
-        payload = await request.read()
+        payload = await web.read_body(request)
         if not self.is_signed(payload, request.headers.get("Stripe-Signature", "")):
             raise WebhookRefusedError("the signature is missing, wrong or too old")
         event = web.decode(payload, _Webhook)

@@ -16,7 +16,14 @@ from doorbuster.kit import outbox
 from doorbuster.kit.database import Moment
 
 from . import domain
-from .domain import Attempt, Limits, Purchase, State, TooManyAttemptsError
+from .domain import (
+    Attempt,
+    Limits,
+    OrderReversedError,
+    Purchase,
+    State,
+    TooManyAttemptsError,
+)
 from .ports import Facts, NewAttempt
 
 
@@ -109,6 +116,15 @@ class SqlPaymentStore:
                     raise TooManyAttemptsError("too many cards were tried for this order")
                 due_at = domain.due_at(State.NEW, now, self._limits)
                 await connection.execute(sa.insert(PAYMENT).values(**_row(attempt), due_at=due_at))
+                # Looked at after the insert: until a reversal is committed its row keeps ours out.
+                reversed_ = await connection.scalar(
+                    sa.select(sa.func.count()).where(
+                        _TABLE.order_id == attempt.order_id,
+                        _TABLE.state.in_(sorted(domain.REVERSED)),
+                    )
+                )
+                if reversed_:
+                    raise OrderReversedError("this order was paid and given back")
         except exc.IntegrityError:
             return None
         except exc.DBAPIError as error:

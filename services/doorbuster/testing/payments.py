@@ -15,6 +15,7 @@ from doorbuster.payment.domain import (
     HoldExpiredError,
     Limits,
     Method,
+    OrderReversedError,
     Purchase,
     State,
     TooManyAttemptsError,
@@ -96,6 +97,8 @@ class FakePaymentStore:
             raise TooManyAttemptsError("too many cards were tried for this order")
         if await self.live(order_id) or await self.find(order_id, new.idempotency_key):
             return None
+        if any(attempt.state in domain.REVERSED for attempt in self._of(order_id)):
+            raise OrderReversedError("this order was paid and given back")
         attempt = Attempt(
             purchase=new.purchase,
             attempt=number,

@@ -10,7 +10,13 @@ import sqlalchemy as sa
 
 from doorbuster.kit import database, ids, migrations
 from doorbuster.payment import domain, storage
-from doorbuster.payment.domain import Attempt, Limits, State, TooManyAttemptsError
+from doorbuster.payment.domain import (
+    Attempt,
+    Limits,
+    OrderReversedError,
+    State,
+    TooManyAttemptsError,
+)
 from doorbuster.payment.ports import Facts, NewAttempt
 from doorbuster.testing import payments
 
@@ -106,6 +112,23 @@ async def test_a_live_attempt_keeps_others_out_until_it_has_failed(store: Any) -
 async def test_a_sold_order_takes_no_more_attempts(store: Any, end: tuple[State, ...]) -> None:
     await walk(store, await opened(store), *SOLD, *end)
     assert await store.open(new("other"), now=NOW) is None
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        (State.VOIDING, State.VOIDED),
+        (State.CAPTURING, State.CAPTURE_FAILED),
+        (State.CAPTURING, State.CAPTURED, State.REFUNDING, State.REFUNDED),
+    ],
+)
+async def test_an_order_that_was_given_back_is_never_paid_again(
+    store: Any, end: tuple[State, ...]
+) -> None:
+    await walk(store, await opened(store), *SOLD, *end)
+    with pytest.raises(OrderReversedError):
+        await store.open(new("other"), now=NOW)
+    assert await store.get(new().purchase.order_id, 2) is None
 
 
 async def test_a_key_is_used_once_an_order(store: Any) -> None:

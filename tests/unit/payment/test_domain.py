@@ -77,10 +77,10 @@ def test_only_what_has_failed_or_was_reversed_lets_another_attempt_in() -> None:
         (S.DECLINED, "FAILED"),
         (S.ABANDONED, "FAILED"),
         (S.VOIDING, "PENDING"),
-        (S.VOIDED, "FAILED"),
+        (S.VOIDED, "REVERSED"),
         (S.REFUNDING, "PENDING"),
-        (S.REFUNDED, "FAILED"),
-        (S.CAPTURE_FAILED, "FAILED"),
+        (S.REFUNDED, "REVERSED"),
+        (S.CAPTURE_FAILED, "REVERSED"),
         (None, "UNKNOWN"),
     ],
 )

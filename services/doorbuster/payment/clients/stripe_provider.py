@@ -1,9 +1,9 @@
 """The payment service provider, spoken to with Stripe's own package over its PaymentIntents API.
 
 The package retries nothing here and every call has a deadline. Errors of the package carry bodies and
-headers: only their codes go further. Create, confirm and refund carry keys made of order and attempt, so that
-they act once. Capture and cancel carry none of ours: the intent's status lets each happen once, and a key
-would replay a stored 500 for as long as the provider remembers it.
+headers: only their codes go further. Create and confirm carry keys made of order and attempt, so that they act
+once. Capture, cancel and refund carry none of ours: the intent's status and the charge's own balance let each
+happen once, and a key would replay a stored 500 for as long as the provider remembers it.
 """
 
 import logging
@@ -132,18 +132,17 @@ class StripeProvider:
         await _call("cancel", self._intents.cancel_async(attempt.intent_id or ""))
 
     async def refund(self, attempt: Attempt) -> None:
-        """Give the captured money back, once."""
+        """Give all of the captured money back; of a charge that is given back already nothing is left."""
         try:
-            await _call(
-                "refund",
-                self._refunds.create_async(
-                    {"payment_intent": attempt.intent_id or ""},
-                    {"idempotency_key": attempt.provider_key("refund")},
-                ),
+            made = await _call(
+                "refund", self._refunds.create_async({"payment_intent": attempt.intent_id or ""})
             )
         except ProviderRefusedError as refusal:
             if refusal.code != "charge_already_refunded":
                 raise
+        else:
+            if made.status in ("failed", "canceled"):
+                raise ProviderRefusedError(made.failure_reason or f"refund_{made.status}")
 
 
 class _CardDeclinedError(ProviderRefusedError):
@@ -207,7 +206,12 @@ def _charge(intent: stripe.PaymentIntent) -> Charge:
 
 
 def is_signed(payload: bytes, header: str, secret: str) -> bool:
-    """Tell whether a webhook was signed with this secret, lately."""
+    """Tell whether a webhook was signed with this secret, lately; without a secret none is.
+
+    The package would check against an empty key, with which anybody can sign.
+    """
+    if not secret:
+        return False
     try:
         stripe.WebhookSignature.verify_header(
             payload.decode(), header, secret, SIGNATURE_TOLERANCE_SECONDS
