@@ -81,7 +81,7 @@ async def test_nothing_loaded_is_cold(desk):
     assert await desk.give_back("a") is False
     assert await desk.settle("a", Fate.KEEP) == 0
     assert await desk.escrow.overdue(PRODUCT) == []
-    assert await desk.escrow.watched([PRODUCT]) == []
+    assert await desk.escrow.watched([PRODUCT]) == {}
 
 
 async def test_permits_run_out_exactly(desk):

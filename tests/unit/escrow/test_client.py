@@ -4,7 +4,13 @@ import asyncio
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import (
+    ClusterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from doorbuster import escrow
 
@@ -68,8 +74,9 @@ async def test_a_redis_that_forgot_its_scripts_gets_them_again():
     [
         RedisConnectionError("gone"),
         OSError("no route"),
-        ResponseError("READONLY You can't write against a read only replica."),
-        ResponseError("OOM command not allowed when used memory > 'maxmemory'."),
+        ReadOnlyError("You can't write against a read only replica."),
+        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        ClusterDownError("The cluster is down"),
         ResponseError("MISCONF Redis is configured to save RDB snapshots"),
     ],
 )

@@ -53,22 +53,11 @@ class PermitReaper:
         """Look after one batch per product; true when there may be more."""
         try:
             facts = await self._stock.all_facts()
-            self._due = await self._escrow.watched([fact.product_id for fact in facts])
-            self._trouble = None
-        except EscrowAwayError as error:
-            self._trouble = error
+            products = await self._escrow.watched([fact.product_id for fact in facts])
+        except EscrowAwayError:
             return False
-        except StoreAwayError as error:
-            self._trouble = error
-            raise
-        found = [await self._reap(product_id) for product_id in self._due]
+        found = [await self._reap(product_id) for product_id in products]
         return any(count >= PERMITS_PER_PASS for count in found)
-
-    async def oldest_seconds(self) -> float:
-        """Return the age of what was due longest at the last pass; raises what that pass could not see for."""
-        if self._trouble is not None:
-            raise self._trouble
-        return max(self._due.values(), default=0.0)
 
     async def _reap(self, product_id: str) -> int:
         """Look after the permits of one product; one whose Redis is away waits, and lets the others be."""
