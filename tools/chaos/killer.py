@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from buyers import crowd, enrol, gates, play, shop, stores
-from buyers.history import HistoryError, Recorder
+from buyers.history import Recorder
 from buyers.kubectl import KubectlError
 from buyers.plan import Plan as BuyerPlan
 from buyers.plan import draw_plans
@@ -26,7 +26,7 @@ SWEEPS_SECONDS = 5.0  # the slowest worker's turn, twice, and a relay's
 LOG_BYTES = 4_000_000
 TROUBLES = (
     *(StackError, KubectlError, ConnectionError, TimeoutError),
-    *(enrol.EnrolmentError, gates.GateError, HistoryError, stores.StoreError),
+    *(enrol.EnrolmentError, gates.GateError, stores.StoreError),
     *(shop.UnexpectedAnswerError, shop.NoAnswerError),
 )
 
