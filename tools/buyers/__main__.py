@@ -13,14 +13,14 @@ from rich.console import Console
 
 from devstack.errors import StackError
 
-from . import crowd, demo, enrol, facts, plan, play, report, shop, stores
+from . import crowd, demo, enrol, history, plan, play, report, shop, stores
 from .history import Recorder
 from .kubectl import KubectlError
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 ERRORS = (
     enrol.EnrolmentError,
-    facts.HistoryError,
+    history.HistoryError,
     shop.UnexpectedAnswerError,
     shop.NoAnswerError,
     stores.StoreError,

@@ -119,6 +119,7 @@ async def fight(
             life.cancel()
         for failed in [life for life in lives if life not in late and life.exception()]:
             failed.result()
+        recorder.finished()
     finally:
         for visitor in visitors:
             visitor.close()

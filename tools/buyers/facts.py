@@ -2,13 +2,34 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Literal
 
-from .history import Ended, Enrolled, Fail, Invoke, Ok, Record, Run, Sample, Unknown
+from .history import (
+    Ended,
+    Enrolled,
+    Fail,
+    Finished,
+    HistoryError,
+    Invoke,
+    Ok,
+    Record,
+    Run,
+    Sample,
+    Torn,
+    Unknown,
+)
 
+Store = Literal["inventory", "checkout", "payment", "order", "psp", "redis"]
 
-class HistoryError(Exception):
-    """The history is not one: it has no run, or an answer without its call."""
+HOLDING_STATES = frozenset({"HELD", "PAYING", "SOLD"})
+OPEN_PAYMENT_STATES = frozenset(
+    {"NEW", "CONFIRMING", "CANCELLING", "AUTHORISED", "CAPTURING", "VOIDING", "REFUNDING"}
+)
+CHARGED_STATES = frozenset({"AUTHORISED", "CAPTURING", "CAPTURED"})
+ONCE_CHARGED_STATES = CHARGED_STATES | {
+    *("VOIDING", "VOIDED", "REFUNDING", "REFUNDED", "CAPTURE_FAILED"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,13 +45,17 @@ class Counters:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reservation:
-    """One order's reservation of the product; ``created_ms`` is Unix time by the authority's clock."""
+    """One order's reservation of the product; ``created_ms`` is Unix time by the authority's clock.
+
+    ``is_earlier``: made before this run began, by an earlier sale of the same stock.
+    """
 
     order: str
     user: str
     state: str
     quantity: int
     created_ms: float
+    is_earlier: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +99,9 @@ class Intent:
 class Snapshot:
     """The stores at rest; ``permits`` is what Redis would hand out (None: the sale uses no permits).
 
-    ``sold_out_ms`` is when the last unit was sold, Unix time by the authority's clock.
+    ``sold_out_ms`` is when the last unit was sold, Unix time by the authority's clock. ``allocated`` is the sale's
+    share of the stock (None: all of it), ``sellable`` what may be sold now (None: what the counters say).
+    ``missing`` names the stores that could not be asked: what would come from them is empty.
     """
 
     counters: Counters
@@ -87,6 +114,40 @@ class Snapshot:
     permits: int | None
     sold_out_ms: float | None = None
     pending: dict[str, int] = dataclasses.field(default_factory=dict)
+    allocated: int | None = None
+    sellable: int | None = None
+    missing: frozenset[Store] = frozenset()
+
+    @property
+    def sold_earlier(self) -> int:
+        """Units of this stock that an earlier sale sold."""
+        return sum(
+            row.quantity for row in self.reservations if row.is_earlier and row.state == "SOLD"
+        )
+
+    def orders_in(self, states: Collection[str]) -> set[str]:
+        """Return the orders of this run's reservations that are in one of these states."""
+        return {
+            row.order for row in self.reservations if row.state in states and not row.is_earlier
+        }
+
+    @property
+    def offered(self) -> int:
+        """Units that the sale could sell."""
+        stock = self.counters.total - self.counters.safety_stock - self.sold_earlier
+        return stock if self.allocated is None else min(stock, self.allocated)
+
+    @property
+    def sold(self) -> int:
+        """Units that the sale sold."""
+        return self.counters.sold - self.sold_earlier
+
+    @property
+    def free(self) -> int:
+        """Units that may be sold now."""
+        if self.sellable is not None:
+            return self.sellable
+        return max(0, self.counters.available - self.counters.safety_stock)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -123,6 +184,8 @@ class Facts:
     by_key: dict[tuple[str, str], list[Call]]
     pays_by_order: dict[str, list[Call]]
     samples: list[Sample]
+    is_finished: bool
+    torn_lines: int
 
     @property
     def open_at(self) -> float:
@@ -137,6 +200,7 @@ def index(history: Iterable[Record]) -> Facts:
     endings: dict[str, Ended] = {}
     calls: dict[int, Call] = {}
     samples: list[Sample] = []
+    ends: list[Finished | Torn] = []
     for record in history:
         match record:
             case Run():
@@ -153,33 +217,34 @@ def index(history: Iterable[Record]) -> Facts:
                 if record.call not in calls:
                     raise HistoryError(f"call {record.call} was answered but never sent")
                 calls[record.call].answer = record
-    if len(runs) != 1:
-        raise HistoryError(f"the history has {len(runs)} runs")
-    return _arrange(runs[0], buyers, endings, list(calls.values()), samples)
-
-
-def _arrange(
-    run: Run,
-    buyers: dict[str, Enrolled],
-    endings: dict[str, Ended],
-    calls: list[Call],
-    samples: list[Sample],
-) -> Facts:
-    by_buyer: dict[str, list[Call]] = collections.defaultdict(list)
-    by_key: dict[tuple[str, str], list[Call]] = collections.defaultdict(list)
-    pays: dict[str, list[Call]] = collections.defaultdict(list)
-    for call in calls:
-        by_buyer[call.invoke.buyer].append(call)
-        if call.invoke.op != "status":
-            by_key[call.invoke.op, call.invoke.key].append(call)
-        if call.invoke.op == "pay" and call.invoke.order:
-            pays[call.invoke.order].append(call)
-    return Facts(
-        run=run,
+            case Finished() | Torn():
+                ends.append(record)
+    seen = Facts(
+        run=_only(runs),
         buyers=buyers,
         endings=endings,
-        by_buyer=by_buyer,
-        by_key=by_key,
-        pays_by_order=pays,
-        samples=samples,
+        by_buyer=collections.defaultdict(list),
+        by_key=collections.defaultdict(list),
+        pays_by_order=collections.defaultdict(list),
+        samples=sorted(samples, key=lambda sample: sample.at),
+        is_finished=any(isinstance(record, Finished) for record in ends),
+        torn_lines=sum(isinstance(record, Torn) for record in ends),
     )
+    for call in calls.values():
+        _arrange(call, seen)
+    return seen
+
+
+def _only(runs: list[Run]) -> Run:
+    if len(runs) != 1:
+        raise HistoryError(f"the history has {len(runs)} runs")
+    return runs[0]
+
+
+def _arrange(call: Call, seen: Facts) -> None:
+    invoke = call.invoke
+    seen.by_buyer[invoke.buyer].append(call)
+    if invoke.op != "status":
+        seen.by_key[invoke.op, invoke.key].append(call)
+    if invoke.op == "pay" and invoke.order:
+        seen.pays_by_order[invoke.order].append(call)

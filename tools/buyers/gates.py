@@ -1,4 +1,4 @@
-"""Opens sales without Kubernetes: the topic, then pool and gate through inventory's control API, as the operator does."""
+"""Opens sales without Kubernetes: topic, pool and gate, the latter through inventory's control API, as the operator."""
 
 import asyncio
 import contextlib

@@ -2,6 +2,10 @@
 
 Lines hold no e-mail address, no password and no card number: a buyer is ``b00001`` and a user id.
 ``at`` is monotonic and ``wall`` is Unix time, both in milliseconds of the crowd's machine.
+
+A call's line is with the kernel before the call is on its way, so a crowd that is killed leaves a history in which
+every call that the shop may have seen is there, at worst without its answer. A last line that is torn is skipped
+and counted; any other broken line is an error. docs/buyers.md describes every record.
 """
 
 import collections
@@ -16,9 +20,14 @@ Op = Literal["checkout", "pay", "status"]
 Outcome = Literal["ok", "fail", "unknown"]
 EndReason = Literal["paid", "sold_out", "left", "no_card", "closed", "refused", "gave_up"]
 FLUSH_BYTES = 64 * 1024
+FORMAT = 1
 
 
-class Run(msgspec.Struct, frozen=True, tag_field="kind", tag="run", omit_defaults=True):
+class HistoryError(Exception):
+    """The history is not one: it has no run, an answer without its call, a broken line, or a format of the future."""
+
+
+class Run(msgspec.Struct, frozen=True, tag_field="kind", tag="run"):
     """The first line: what was played. ``open_ms`` is the authority's clock, ``offset_ms`` = authority - wall."""
 
     seed: int
@@ -29,6 +38,7 @@ class Run(msgspec.Struct, frozen=True, tag_field="kind", tag="run", omit_default
     at: float
     wall: float
     units: int | None = None
+    format: int = FORMAT
 
 
 class Enrolled(msgspec.Struct, frozen=True, tag_field="kind", tag="buyer", omit_defaults=True):
@@ -102,9 +112,21 @@ class Sample(msgspec.Struct, frozen=True, tag_field="kind", tag="sample", omit_d
     total: int
     ledger_reserved: int
     ledger_sold: int
+    ledger_returned: int = 0
 
 
-Record = Run | Enrolled | Invoke | Ok | Fail | Unknown | Ended | Sample
+class Finished(msgspec.Struct, frozen=True, tag_field="kind", tag="finish", omit_defaults=True):
+    """The last line: everybody went home or was given up. Without it the run was cut off."""
+
+    at: float
+    wall: float
+
+
+class Torn(msgspec.Struct, frozen=True, tag_field="kind", tag="torn", omit_defaults=True):
+    """Never written: what the reader yields for a last line that the crowd's death tore."""
+
+
+Record = Run | Enrolled | Invoke | Ok | Fail | Unknown | Ended | Sample | Finished | Torn
 _RECORDS = msgspec.json.Decoder(Record)
 _OUTCOMES: dict[Outcome, type[Answered]] = {"ok": Ok, "fail": Fail, "unknown": Unknown}
 
@@ -135,6 +157,7 @@ class Recorder:
         at, wall = now_ms()
         call = Invoke(call=self._calls, buyer=buyer, op=op, key=key, at=at, wall=wall, order=order)
         self.write(call)
+        self._file.flush()
         return call
 
     def answered(
@@ -175,13 +198,37 @@ class Recorder:
         self.endings[reason] += 1
         self.write(Ended(buyer=buyer, reason=reason, at=at, wall=wall, code=code))
 
+    def sampled(self, sample: Sample) -> None:
+        """Record a look at the counters, and bring all that is buffered to the kernel."""
+        self.write(sample)
+        self._file.flush()
+
+    def finished(self) -> None:
+        """Record that the run came to its end."""
+        at, wall = now_ms()
+        self.write(Finished(at=at, wall=wall))
+
     def close(self) -> None:
         """Write what is buffered and close the file."""
         self._file.close()
 
 
 def read_history(path: pathlib.Path) -> Iterator[Record]:
-    """Yield the records of a history; raises msgspec.DecodeError naming no content on a broken line."""
+    """Yield the records of a history, :class:`Torn` for a torn last line.
+
+    Raises HistoryError on any other broken line; it names the line, never its content.
+    """
     with path.open("rb") as lines:
-        for line in lines:
-            yield _RECORDS.decode(line)
+        for number, line in enumerate(lines, 1):
+            is_whole = line.endswith(b"\n")
+            try:
+                record = _RECORDS.decode(line)
+            except msgspec.DecodeError as error:
+                if is_whole:
+                    raise HistoryError(f"line {number} of {path.name} is no record") from error
+                record = Torn()
+            if isinstance(record, Run) and record.format > FORMAT:
+                raise HistoryError(
+                    f"{path.name} has format {record.format}, this program reads up to {FORMAT}"
+                )
+            yield record

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from . import checker, crowd, enrol, facts, kubectl, manifest, plan, stores
+from . import checker, crowd, enrol, facts, kubectl, manifest, plan, sampler, stores
 from .history import Recorder, read_history
 from .verdict import Verdict
 
@@ -37,7 +37,7 @@ async def play(
     game: Game, people: crowd.Crowd, recorder: Recorder, addresses: stores.Addresses | None
 ) -> None:
     """Let the crowd fight; with ``addresses`` the product's counters are sampled all the while."""
-    if addresses is None:
+    if addresses is None or "inventory" in addresses.missing:
         await crowd.fight(game.url, game.sale, people, recorder, units=game.units)
         return
     clock = await crowd.read_clock(game.url, game.sale, looks=1)
@@ -106,7 +106,9 @@ async def _sampling(
     addresses: stores.Addresses, product: str, recorder: Recorder
 ) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    sampler = asyncio.create_task(stores.sample_until(stop, addresses, product, recorder))
+    sampler = asyncio.create_task(
+        sampler.sample_until(stop, addresses.inventory_dsn, product, recorder)
+    )
     try:
         yield
     finally:

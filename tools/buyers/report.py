@@ -14,8 +14,15 @@ def verdict_panel(verdict: Verdict) -> RenderableType:
     parts: list[RenderableType] = [_promise(verdict), Text(), _story(verdict)]
     for sentence in verdict.violations:
         parts.append(Text(f"✗ {sentence}", style="red"))
-    title = "The promise held" if held else "The promise was BROKEN"
-    return Panel(Group(*parts), title=title, border_style="green" if held else "red", expand=False)
+    for rule, reason in verdict.unjudged.items():
+        parts.append(Text(f"? {rule} could not be judged in full: {reason}", style="yellow"))
+    if not held:
+        title, colour = "The promise was BROKEN", "red"
+    elif verdict.is_fully_judged:
+        title, colour = "The promise held", "green"
+    else:
+        title, colour = "Nothing is broken as far as it could be judged", "yellow"
+    return Panel(Group(*parts), title=title, border_style=colour, expand=False)
 
 
 def _promise(verdict: Verdict) -> Table:
@@ -23,7 +30,7 @@ def _promise(verdict: Verdict) -> Table:
     table.add_column("the promise")
     table.add_column("", justify="right")
     table.add_column("must be", justify="right", style="dim")
-    due = min(verdict.units, verdict.willing)
+    due = verdict.sold + verdict.lost_units
     rows = [
         ("units sold", verdict.sold, due),
         ("oversold", verdict.oversold, 0),
@@ -43,7 +50,7 @@ def _story(verdict: Verdict) -> Table:
     table.add_column("how it went")
     table.add_column("", justify="right")
     rows = [
-        ("buyers, units", f"{verdict.buyers:,}, {verdict.units:,}"),
+        ("buyers, units", f"{verdict.buyers:,}, {_count(verdict.units)}"),
         ("holds given, left, declined", f"{verdict.holds}, {verdict.left}, {verdict.declined}"),
         ("refused buyers", f"{verdict.refused:,}"),
         ("told so within, median", _millis(verdict.refused_p50_millis)),
@@ -53,11 +60,20 @@ def _story(verdict: Verdict) -> Table:
         ("opening to sold out", _millis(verdict.sold_out_after_millis)),
         ("everybody has a final answer after", _millis(verdict.terminal_after_millis)),
         ("buyers without a final answer", str(verdict.unanswered)),
+        ("looks at the counters, longest gap", _looks(verdict)),
         ("seed", str(verdict.seed)),
     ]
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+def _looks(verdict: Verdict) -> str:
+    return f"{verdict.samples:,}, {_millis(verdict.longest_sample_gap_millis)}"
 
 
 def _millis(value: float | None) -> str:

@@ -1,6 +1,7 @@
 """Reads the truth where it lies: this is a proof tool, so it opens every service's store itself, read-only, by intent.
 
-No service may do this. Nothing here asks a service, so that a service that lies about its store is caught.
+No service may do this. Nothing here asks a service, so that a service that lies about its store is caught. A store
+whose address nobody gave is named in the snapshot, and the checker says what it could not judge without it.
 """
 
 import asyncio
@@ -15,29 +16,23 @@ import asyncmy
 import asyncpg
 import redis.asyncio
 
-from . import checker, facts
-from .history import Recorder, Sample, now_ms
+from . import facts
 
 CONNECT_SECONDS = 5.0
 QUERY_SECONDS = 10.0
 REST_POLL_SECONDS = 0.5
-SAMPLE_SECONDS = 0.1
-SAMPLE_RETRY_SECONDS = 0.5
-OUTBOX_STORES = ("INVENTORY", "CHECKOUT", "PAYMENT")
+NAMES: Mapping[facts.Store, str] = {
+    "inventory": "DOORBUSTER_INVENTORY_DSN",
+    "checkout": "DOORBUSTER_CHECKOUT_DSN",
+    "payment": "DOORBUSTER_PAYMENT_DSN",
+    "order": "DOORBUSTER_ORDER_DSN",
+    "redis": "DOORBUSTER_REDIS_URL",
+    "psp": "DOORBUSTER_PSP_ADMIN_URL",
+}
 
 COUNTERS = """
 SELECT available_qty, reserved_qty, sold_qty, total_qty, safety_stock FROM inventory
 WHERE product_id = $1
-"""
-SAMPLE = """
-SELECT i.available_qty, i.reserved_qty, i.sold_qty, i.total_qty,
-       coalesce(sum(l.qty) FILTER (WHERE r.state IN ('HELD', 'PAYING')), 0) AS ledger_reserved,
-       coalesce(sum(l.qty) FILTER (WHERE r.state = 'SOLD'), 0) AS ledger_sold
-FROM inventory i
-LEFT JOIN reservation_line l ON l.product_id = i.product_id
-LEFT JOIN reservation r ON r.order_id = l.order_id
-WHERE i.product_id = $1
-GROUP BY i.product_id
 """
 RESERVATIONS = """
 SELECT r.order_id, r.user_id, r.state, l.qty,
@@ -45,11 +40,24 @@ SELECT r.order_id, r.user_id, r.state, l.qty,
 FROM reservation r JOIN reservation_line l USING (order_id) WHERE l.product_id = $1
 """
 SALE = """
-SELECT item.per_user_limit, item.strategy,
+SELECT item.sale_uid, item.per_user_limit, item.strategy, item.allocated, stock.sellable,
        extract(epoch FROM sale.sold_out_at)::float8 * 1000 AS sold_out_ms
-FROM sale_item item JOIN sale USING (sale_uid) WHERE item.product_id = $1
+FROM sale_item item
+JOIN sale USING (sale_uid)
+JOIN sale_stock stock USING (sale_uid, product_id)
+WHERE item.product_id = $1 AND sale.namespace || '.' || sale.name = $2
+ORDER BY sale.open_at DESC LIMIT 1
 """
-USER_QUANTITIES = "SELECT user_id, qty FROM user_sale_qty WHERE product_id = $1 AND qty > 0"
+USER_QUANTITIES = """
+SELECT user_id, qty FROM user_sale_qty WHERE product_id = $1 AND sale_uid = $2 AND qty > 0
+"""
+ELSEWHERE = """
+SELECT DISTINCT order_id FROM reservation_line l
+WHERE order_id = ANY ($2) AND NOT EXISTS (
+    SELECT 1 FROM reservation_line mine
+    WHERE mine.order_id = l.order_id AND mine.product_id = $1
+)
+"""
 PAYMENTS = """
 SELECT order_id, user_id, attempt, state, intent_id FROM payment
 WHERE created_at >= to_timestamp($1)
@@ -66,34 +74,53 @@ class StoreError(Exception):
 class Addresses:
     """Where the stores are; DSNs hold passwords and are never shown."""
 
-    inventory_dsn: str = dataclasses.field(repr=False)
-    checkout_dsn: str = dataclasses.field(repr=False)
-    payment_dsn: str = dataclasses.field(repr=False)
-    order_dsn: str = dataclasses.field(repr=False)
-    redis_url: str = dataclasses.field(repr=False)
-    psp_admin_url: str
+    inventory_dsn: str = dataclasses.field(default="", repr=False)
+    checkout_dsn: str = dataclasses.field(default="", repr=False)
+    payment_dsn: str = dataclasses.field(default="", repr=False)
+    order_dsn: str = dataclasses.field(default="", repr=False)
+    redis_url: str = dataclasses.field(default="", repr=False)
+    psp_admin_url: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Addresses":
         """Read the names that ``devstack env`` prints; raises StoreError naming what is missing."""
-        names = {
-            "inventory_dsn": "DOORBUSTER_INVENTORY_DSN",
-            "checkout_dsn": "DOORBUSTER_CHECKOUT_DSN",
-            "payment_dsn": "DOORBUSTER_PAYMENT_DSN",
-            "order_dsn": "DOORBUSTER_ORDER_DSN",
-            "redis_url": "DOORBUSTER_REDIS_URL",
-            "psp_admin_url": "DOORBUSTER_PSP_ADMIN_URL",
+        found = cls.partly(environment)
+        if found.missing:
+            lacking = ", ".join(NAMES[store] for store in NAMES if store in found.missing)
+            raise StoreError(f"the environment lacks {lacking} (see `devstack env`)")
+        return found
+
+    @classmethod
+    def partly(cls, environment: Mapping[str, str]) -> "Addresses":
+        """Read the same names; those that are not there are missing."""
+        return cls(
+            inventory_dsn=environment.get(NAMES["inventory"], ""),
+            checkout_dsn=environment.get(NAMES["checkout"], ""),
+            payment_dsn=environment.get(NAMES["payment"], ""),
+            order_dsn=environment.get(NAMES["order"], ""),
+            redis_url=environment.get(NAMES["redis"], ""),
+            psp_admin_url=environment.get(NAMES["psp"], ""),
+        )
+
+    @property
+    def missing(self) -> frozenset[facts.Store]:
+        """The stores whose address nobody gave."""
+        given: dict[facts.Store, str] = {
+            "inventory": self.inventory_dsn,
+            "checkout": self.checkout_dsn,
+            "payment": self.payment_dsn,
+            "order": self.order_dsn,
+            "redis": self.redis_url,
+            "psp": self.psp_admin_url,
         }
-        lacking = [name for name in names.values() if not environment.get(name)]
-        if lacking:
-            raise StoreError(f"the environment lacks {', '.join(lacking)} (see `devstack env`)")
-        return cls(**{field: environment[name] for field, name in names.items()})
+        return frozenset(store for store, address in given.items() if not address)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What belongs to one run: its product, its buyers' user ids, and its beginning in Unix seconds."""
+    """What belongs to one run: its sale and product, its buyers' user ids, and its beginning in Unix seconds."""
 
+    sale: str
     product: str
     users: Collection[str]
     since: float
@@ -102,6 +129,7 @@ class Scope:
     def of(cls, seen: facts.Facts) -> "Scope":
         """Return the scope of a history."""
         return cls(
+            sale=seen.run.sale,
             product=seen.run.product,
             users=frozenset(buyer.user for buyer in seen.buyers.values()),
             since=(seen.run.wall + seen.run.offset_ms) / 1000 - 1.0,
@@ -147,88 +175,71 @@ async def at_rest(addresses: Addresses, scope: Scope, seconds: float) -> facts.S
 
 def is_at_rest(picture: facts.Snapshot) -> bool:
     """Whether no hold, no open payment, no event and no unconfirmed order is in flight."""
-    sold = {row.order for row in picture.reservations if row.state == "SOLD"}
+    sold = picture.orders_in({"SOLD"})
     confirmed = {row.order for row in picture.orders if row.status == "confirmed"}
     captured = {row.order for row in picture.payments if row.state == "CAPTURED"}
     held = any(row.state in {"HELD", "PAYING"} for row in picture.reservations)
-    underway = any(row.state in checker.OPEN_PAYMENT_STATES for row in picture.payments)
+    underway = any(row.state in facts.OPEN_PAYMENT_STATES for row in picture.payments)
     if held or underway or any(picture.pending.values()):
         return False
-    is_cached = picture.permits is None or picture.permits == picture.counters.available
-    return is_cached and sold == confirmed == captured
+    is_cached = picture.permits is None or picture.permits == picture.free
+    known = [
+        orders
+        for store, orders in (("inventory", sold), ("order", confirmed), ("payment", captured))
+        if store not in picture.missing
+    ]
+    return is_cached and all(orders == known[0] for orders in known)
 
 
-async def sample_until(
-    stop: asyncio.Event, addresses: Addresses, product: str, recorder: Recorder
-) -> None:
-    """Record the product's counters some ten times a second until ``stop``; a store that is away is waited for."""
-    while not stop.is_set():
-        try:
-            async with _postgres(addresses.inventory_dsn) as connection:
-                while not stop.is_set():
-                    at, wall = now_ms()
-                    row = await connection.fetchrow(SAMPLE, product)
-                    if row is not None:
-                        recorder.write(_sample(row, at, wall))
-                    await _pause(stop, SAMPLE_SECONDS)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await _pause(stop, SAMPLE_RETRY_SECONDS)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Stock:
+    """What inventory's store says of the run's product."""
 
-
-def _sample(row: asyncpg.Record, at: float, wall: float) -> Sample:
-    return Sample(
-        at=at,
-        wall=wall,
-        available=row["available_qty"],
-        reserved=row["reserved_qty"],
-        sold=row["sold_qty"],
-        total=row["total_qty"],
-        ledger_reserved=int(row["ledger_reserved"]),
-        ledger_sold=int(row["ledger_sold"]),
-    )
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+    counters: facts.Counters
+    sale: asyncpg.Record
+    reservations: list[facts.Reservation]
+    user_quantities: dict[str, int]
 
 
 async def _snapshot(addresses: Addresses, scope: Scope) -> facts.Snapshot:
+    """Events and payments first, units last: what arrives meanwhile is seen further down, never nowhere."""
+    missing = addresses.missing
     pending: dict[str, int] = {}
-    async with _postgres(addresses.payment_dsn) as connection:
-        all_payments = await connection.fetch(PAYMENTS, scope.since)
-        pending["payment"] = await connection.fetchval(OUTBOX)
-    async with _postgres(addresses.checkout_dsn) as connection:
-        pending["checkout"] = await connection.fetchval(OUTBOX)
-    orders = await _orders(addresses.order_dsn, scope)
-    payments = [row for row in all_payments if row["user_id"] in scope.users]
-    others = {row["order_id"] for row in all_payments} - {row["order_id"] for row in payments}
-    intents = await _intents(addresses.psp_admin_url, scope.since, others)
-    async with _postgres(addresses.inventory_dsn) as connection:
-        counters = await connection.fetchrow(COUNTERS, scope.product)
-        sale = await connection.fetchrow(SALE, scope.product)
-        if counters is None or sale is None:
-            raise StoreError("inventory does not know the product of this run")
-        reservations = await connection.fetch(RESERVATIONS, scope.product)
-        quantities = await connection.fetch(USER_QUANTITIES, scope.product)
-        pending["inventory"] = await connection.fetchval(OUTBOX)
+    all_payments: list[asyncpg.Record] = []
+    if "payment" not in missing:
+        async with postgres(addresses.payment_dsn) as connection:
+            all_payments = await connection.fetch(PAYMENTS, scope.since)
+            pending["payment"] = await connection.fetchval(OUTBOX)
+    if "checkout" not in missing:
+        async with postgres(addresses.checkout_dsn) as connection:
+            pending["checkout"] = await connection.fetchval(OUTBOX)
+    all_orders = [] if "order" in missing else await _orders(addresses.order_dsn, scope.since)
+    all_intents = [] if "psp" in missing else await _intents(addresses.psp_admin_url, scope.since)
+    stock: _Stock | None = None
+    elsewhere: set[str] = set()
+    if "inventory" not in missing:
+        async with postgres(addresses.inventory_dsn) as connection:
+            stock = await _stock(connection, scope)
+            pending["inventory"] = await connection.fetchval(OUTBOX)
+            orders = {row["order_id"] for row in all_payments}
+            orders |= {row.order for row in all_orders}
+            orders |= {intent.order for intent in all_intents if intent.order}
+            rows = await connection.fetch(ELSEWHERE, scope.product, sorted(orders))
+            elsewhere = {row["order_id"] for row in rows}
     permits = None
-    if sale["strategy"] == "Escrow":
+    if stock is not None and stock.sale["strategy"] == "Escrow" and "redis" not in missing:
         permits = await _permits(addresses.redis_url, scope.product)
+    mine = _Mine(scope.users, stock, elsewhere)
+    strangers = {
+        row["order_id"] for row in all_payments if not mine(row["order_id"], row["user_id"])
+    }
     return facts.Snapshot(
-        counters=_counters(counters),
-        per_user_limit=sale["per_user_limit"],
-        reservations=[
-            facts.Reservation(
-                order=row["order_id"],
-                user=row["user_id"],
-                state=row["state"],
-                quantity=row["qty"],
-                created_ms=row["created_ms"],
-            )
-            for row in reservations
-        ],
-        user_quantities={row["user_id"]: row["qty"] for row in quantities},
+        counters=facts.Counters(available=0, reserved=0, sold=0, total=0)
+        if stock is None
+        else stock.counters,
+        per_user_limit=1 if stock is None else stock.sale["per_user_limit"],
+        reservations=[] if stock is None else stock.reservations,
+        user_quantities={} if stock is None else stock.user_quantities,
         payments=[
             facts.PaymentRow(
                 order=row["order_id"],
@@ -236,13 +247,60 @@ async def _snapshot(addresses: Addresses, scope: Scope) -> facts.Snapshot:
                 state=row["state"],
                 intent=row["intent_id"],
             )
-            for row in payments
+            for row in all_payments
+            if row["order_id"] not in strangers
         ],
-        orders=orders,
-        intents=intents,
+        orders=[row for row in all_orders if mine(row.order, row.user)],
+        intents=[
+            intent
+            for intent in all_intents
+            if intent.order not in strangers and intent.order not in elsewhere
+        ],
         permits=permits,
-        sold_out_ms=sale["sold_out_ms"],
+        sold_out_ms=None if stock is None else stock.sale["sold_out_ms"],
         pending=pending,
+        allocated=None if stock is None else stock.sale["allocated"],
+        sellable=None if stock is None else stock.sale["sellable"],
+        missing=missing,
+    )
+
+
+class _Mine:
+    """Whether an order belongs to this run: it reserved the product, or one of the crowd made it and not elsewhere."""
+
+    def __init__(
+        self, users: Collection[str], stock: _Stock | None, elsewhere: Collection[str]
+    ) -> None:
+        self._users = users
+        self._reserved = {row.order for row in stock.reservations} if stock is not None else set()
+        self._elsewhere = elsewhere
+
+    def __call__(self, order: str, user: str) -> bool:
+        return order in self._reserved or (user in self._users and order not in self._elsewhere)
+
+
+async def _stock(connection: asyncpg.Connection, scope: Scope) -> _Stock:
+    counters = await connection.fetchrow(COUNTERS, scope.product)
+    sale = await connection.fetchrow(SALE, scope.product, scope.sale)
+    if counters is None or sale is None:
+        raise StoreError(f"inventory does not know the sale {scope.sale} of this run")
+    reservations = await connection.fetch(RESERVATIONS, scope.product)
+    quantities = await connection.fetch(USER_QUANTITIES, scope.product, sale["sale_uid"])
+    return _Stock(
+        counters=_counters(counters),
+        sale=sale,
+        reservations=[
+            facts.Reservation(
+                order=row["order_id"],
+                user=row["user_id"],
+                state=row["state"],
+                quantity=row["qty"],
+                created_ms=row["created_ms"],
+                is_earlier=row["created_ms"] < scope.since * 1000,
+            )
+            for row in reservations
+        ],
+        user_quantities={row["user_id"]: row["qty"] for row in quantities},
     )
 
 
@@ -257,7 +315,8 @@ def _counters(row: asyncpg.Record) -> facts.Counters:
 
 
 @contextlib.asynccontextmanager
-async def _postgres(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+async def postgres(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Open a connection; raises OSError, TimeoutError, asyncpg's errors."""
     connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, command_timeout=QUERY_SECONDS)
     try:
         yield connection
@@ -266,7 +325,7 @@ async def _postgres(dsn: str) -> AsyncIterator[asyncpg.Connection]:
             await connection.close(timeout=CONNECT_SECONDS)
 
 
-async def _orders(dsn: str, scope: Scope) -> list[facts.OrderRow]:
+async def _orders(dsn: str, since: float) -> list[facts.OrderRow]:
     url = urllib.parse.urlsplit(dsn)
     connection = await asyncmy.connect(
         host=url.hostname,
@@ -280,19 +339,17 @@ async def _orders(dsn: str, scope: Scope) -> list[facts.OrderRow]:
     )
     try:
         async with connection.cursor() as cursor:
-            await cursor.execute(ORDERS, (scope.since,))
+            await cursor.execute(ORDERS, (since,))
             rows = await cursor.fetchall()
     finally:
         await connection.ensure_closed()
     return [
         facts.OrderRow(order=order, user=user, status=status.lower())
         for order, user, status in rows
-        if user in scope.users
     ]
 
 
-async def _intents(admin_url: str, since: float, others: set[str]) -> list[facts.Intent]:
-    """Return the intents made since then, but for orders of other people: an intent of no known order stays."""
+async def _intents(admin_url: str, since: float) -> list[facts.Intent]:
     timeout = aiohttp.ClientTimeout(total=QUERY_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         async with session.get(f"{admin_url}/intents") as response:
@@ -307,7 +364,7 @@ async def _intents(admin_url: str, since: float, others: set[str]) -> list[facts
             refunded_minor=entry["amountRefunded"],
         )
         for entry in listing["intents"]
-        if entry["created"] >= since and entry["orderId"] not in others
+        if entry["created"] >= since
     ]
 
 

@@ -12,12 +12,14 @@ class Verdict(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     able and willing to pay) - sold; ``refused_p99_millis`` is the duration of the call that returned a
     loser's first SOLD_OUT or WAITING; ``open_delay_millis`` is the first hold by the authority's clock
     minus the opening; ``terminal_after_millis`` is when the last buyer had his final answer.
+    ``units`` is None when nobody said how many and no store could be asked. ``unjudged`` names the rules that could
+    be judged in part or not at all, and why. ``longest_sample_gap_millis`` is how long nobody saw the counters.
     """
 
     seed: int
     sale: str
     buyers: int
-    units: int
+    units: int | None
     sold: int
     oversold: int
     double_orders: int
@@ -39,10 +41,22 @@ class Verdict(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     holds: int
     calls: dict[str, int]
     endings: dict[str, int]
+    unjudged: dict[str, str] = {}
+    samples: int = 0
+    longest_sample_gap_millis: float | None = None
+    torn_lines: int = 0
+
+    @property
+    def is_fully_judged(self) -> bool:
+        """Whether every rule could be judged."""
+        return not self.unjudged
 
     @property
     def is_promise_held(self) -> bool:
-        """Whether exactly the right number was sold, nobody twice, nothing lost, and nothing else is wrong."""
+        """Whether exactly the right number was sold, nobody twice, nothing lost, and nothing else is wrong.
+
+        As far as it could be judged: see ``is_fully_judged``.
+        """
         wrong = self.oversold or self.double_orders or self.double_charges or self.lost_units
         return not wrong and not self.violations
 
@@ -50,6 +64,7 @@ class Verdict(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         """Return the report file's content."""
         content: dict[str, Any] = msgspec.to_builtins(self)
         content["promiseHeld"] = self.is_promise_held
+        content["fullyJudged"] = self.is_fully_judged
         return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 

@@ -26,6 +26,7 @@ class Story:
                 wall=OPEN - 5000,
             )
         ]
+        self.records.append(history.Finished(at=self.at(2000), wall=OPEN + 2000))
         self._calls = 0
         for number in (1, 2, 3):
             self.records.append(
@@ -264,7 +265,7 @@ def test_unsold_unit_is_lost_only_if_somebody_would_have_paid() -> None:
     story.end("b1", "paid", 310)
     story.call("b2", "checkout", "k2", "WAITING", start=1)
     story.end("b2", "left", 10)
-    story.records[3] = history.Enrolled(buyer="b3", user="user_3", is_able=False)
+    story.records[4] = history.Enrolled(buyer="b3", user="user_3", is_able=False)
     story.call("b3", "checkout", "k3", "WAITING", start=1)
     story.end("b3", "no_card", 10)
     assert judge(story, **unsold).is_promise_held
@@ -380,9 +381,9 @@ def test_call_without_an_end_counts_as_unknown_for_ever() -> None:
 
 
 def test_history_without_its_run_or_with_an_answer_from_nowhere_is_refused() -> None:
-    with pytest.raises(facts.HistoryError):
+    with pytest.raises(history.HistoryError):
         facts.index(good_story().records[1:])
-    with pytest.raises(facts.HistoryError):
+    with pytest.raises(history.HistoryError):
         facts.index(
             [record for record in good_story().records if type(record) is not history.Invoke]
         )
