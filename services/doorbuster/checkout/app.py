@@ -18,6 +18,7 @@ from doorbuster.kit import (
     process,
     redis,
     web,
+    workers,
 )
 
 from . import clients, storage
@@ -122,6 +123,7 @@ async def build() -> AsyncIterator[process.Service]:
                 "relay", relay.step, every_seconds=outbox.POLL_SECONDS, wake=relay.wake
             )
         )
+        await enter(workers.watching({"relay": relay.oldest_seconds}))
         await enter(process.repeating("sales", board.step, every_seconds=REFRESH_SECONDS))
         yield process.Service(
             name="checkout", app=app, checks={"postgres": lambda: database.ping(engine)}

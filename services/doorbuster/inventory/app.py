@@ -20,6 +20,7 @@ from doorbuster.kit import (
     process,
     redis,
     web,
+    workers,
 )
 
 from .clients import PaymentVerdicts
@@ -73,7 +74,7 @@ async def build() -> AsyncIterator[process.Service]:
         reconciler = Reconciler(stock, escrow, warmer)
         for name, step, seconds, wake in (
             ("relay", relay.step, outbox.POLL_SECONDS, relay.wake),
-            ("returns", returns.step, 0.2, returns.wake),
+            ("permit_return", returns.step, 0.2, returns.wake),
             ("warmer", warmer.step, 1.0, warmer.wake),
             ("hold_reaper", holds.step, 0.5, None),
             ("permit_reaper", permits.step, 1.0, None),
@@ -81,6 +82,19 @@ async def build() -> AsyncIterator[process.Service]:
             ("pin_sweep", sweep.step, 2.0, None),
         ):
             await enter(process.repeating(name, step, every_seconds=seconds, wake=wake))
+        await enter(
+            workers.watching(
+                {
+                    "relay": relay.oldest_seconds,
+                    "permit_return": returns.oldest_seconds,
+                    "warmer": warmer.oldest_seconds,
+                    "hold_reaper": holds.oldest_seconds,
+                    "permit_reaper": permits.oldest_seconds,
+                    "reconciler": reconciler.oldest_seconds,
+                    "pin_sweep": sweep.oldest_seconds,
+                }
+            )
+        )
         handle = PaymentEvents(payments).handle
         for group, topics, pattern in (
             ("inventory.orders", (events.ORDERS_TOPIC,), None),

@@ -270,11 +270,17 @@ def check_overlap(gate: control.SaleGate, others: Sequence[Window]) -> None:
 
 # --- payments -------------------------------------------------------------------------------------
 
-PinFate = Literal["SOLD", "DECLINED", "LATER"]
+PinFate = Literal["SOLD", "DECLINED", "RETURNED", "LATER"]
 
 
 def pin_fate(verdict: str) -> PinFate:
     """Translate payment's verdict; only a final one moves anything."""
-    if verdict == "SUCCEEDED":
-        return "SOLD"
-    return "DECLINED" if verdict == "FAILED" else "LATER"
+    match verdict:
+        case "SUCCEEDED":
+            return "SOLD"
+        case "FAILED":
+            return "DECLINED"
+        case "REVERSED":
+            return "RETURNED"
+        case _:
+            return "LATER"

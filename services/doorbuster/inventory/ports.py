@@ -19,8 +19,14 @@ class Verdicts(Protocol):
 class Pins(Protocol):
     """The pinned reservations."""
 
-    async def stale_pins(self, older_than_seconds: float, limit: int) -> list[internal.Attempt]:
-        """Return pinned attempts nobody asked about for so long."""
+    async def stale_pins(
+        self, older_than_seconds: float, *, again_seconds: float, limit: int
+    ) -> list[internal.Attempt]:
+        """Return pinned attempts nobody asked about for so long; nobody else gets them for a while."""
+        ...
+
+    async def oldest_pin_seconds(self) -> float:
+        """Return how long ago the oldest payment under way was pinned; 0 when there is none."""
         ...
 
     async def decline(self, attempts: Sequence[internal.Attempt]) -> int:

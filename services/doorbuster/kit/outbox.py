@@ -15,18 +15,16 @@ from uuid import uuid4
 
 import msgspec
 import sqlalchemy as sa
-from prometheus_client import Counter, Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from . import failpoints, telemetry
+from . import failpoints, telemetry, workers
 from .bus import Bus, Message
 from .database import Moment
 
 BATCH = 200
 TOPIC_PAUSE_SECONDS = 2.0
 POLL_SECONDS = 0.2
-SENT = Counter("doorbuster_outbox_sent", "Events brought to Kafka")
-AGE = Gauge("doorbuster_outbox_oldest_seconds", "Age of the oldest event of the last batch read")
+WORKER = workers.Worker("relay", outcomes=("sent",), reasons=("kafka_away",))
 _ENCODER = msgspec.json.Encoder()
 _DELETE_BY_KEY = sa.text(
     "DELETE o FROM JSON_TABLE(:ids, '$[*]' COLUMNS (id BIGINT PATH '$')) AS done"
@@ -114,18 +112,24 @@ class Relay:
         async with self._engine.begin() as connection:
             rows = await self._take(connection)
             if not rows:
-                AGE.set(0)
                 return False
-            AGE.set(max(0.0, time.time() - min(row["occurred_at"].timestamp() for row in rows)))
             failpoints.reach("outbox.taken")
             sent, error = await self._produce(rows)
             if sent:
                 failpoints.reach("outbox.produced")
                 await self._delete(connection, sent)
-        SENT.inc(len(sent))
+        WORKER.repaired("sent", len(sent))
         if error is not None:
+            WORKER.postponed("kafka_away", len(rows) - len(sent))
             raise error
         return len(rows) == BATCH
+
+    async def oldest_seconds(self) -> float:
+        """Return the age of the oldest event that waits, 0 when there is none; raises what the store raised."""
+        query = sa.select(self._outbox.c.occurred_at).order_by(self._outbox.c.id).limit(1)
+        async with self._engine.connect() as connection:
+            oldest = await connection.scalar(query)
+        return 0.0 if oldest is None else time.time() - oldest.timestamp()
 
     async def _take(self, connection: AsyncConnection) -> Sequence[sa.RowMapping]:
         query = sa.select(self._outbox).order_by(self._outbox.c.id).limit(BATCH)

@@ -272,23 +272,24 @@ class Payment:
 
 
 async def test_the_pin_sweep_moves_only_what_payment_is_sure_of(shop, sku):
-    await shop.pool(sku, 4)
+    await shop.pool(sku, 5)
     await shop.sale(sku)
-    for name in ("paid", "failed", "pending", "strange"):
+    names = ("paid", "failed", "reversed", "pending", "strange")
+    for name in names:
         await shop.buy(sku, f"{sku}-{name}")
         await shop.pin(f"{sku}-{name}")
-    payment = Payment(paid="SUCCEEDED", failed="FAILED", pending="PENDING")
+    payment = Payment(
+        paid="SUCCEEDED", failed="FAILED", reversed="REVERSED", pending="PENDING"
+    )
     sweep = PinSweep(shop.ledger, payment, shop.payments, older_than_seconds=0.0)
     payment.is_away = True
     await sweep.step()
-    assert await shop.counters(sku) == (0, 4, 0)
+    assert await shop.counters(sku) == (0, 5, 0)
     payment.is_away = False
     await sweep.step()
-    states = [
-        await shop.state(f"{sku}-{name}") for name in ("paid", "failed", "pending", "strange")
-    ]
-    assert states == ["SOLD", "HELD", "PAYING", "PAYING"]
-    assert await shop.counters(sku) == (0, 3, 1)
+    states = [await shop.state(f"{sku}-{name}") for name in names]
+    assert states == ["SOLD", "HELD", "RETURNED", "PAYING", "PAYING"]
+    assert await shop.counters(sku) == (1, 3, 1)
 
 
 async def test_young_pins_are_left_alone(shop, sku):

@@ -234,7 +234,13 @@ def test_windows_overlap_when_some_minute_is_in_both(start, length, other_start,
 
 @pytest.mark.parametrize(
     ("verdict", "fate"),
-    [("SUCCEEDED", "SOLD"), ("FAILED", "DECLINED"), ("PENDING", "LATER"), ("UNKNOWN", "LATER")],
+    [
+        ("SUCCEEDED", "SOLD"),
+        ("FAILED", "DECLINED"),
+        ("REVERSED", "RETURNED"),
+        ("PENDING", "LATER"),
+        ("UNKNOWN", "LATER"),
+    ],
 )
 def test_only_a_final_verdict_moves_a_pin(verdict, fate):
     assert domain.pin_fate(verdict) == fate

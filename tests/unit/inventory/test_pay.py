@@ -20,7 +20,7 @@ class Pins:
         self.attempt = attempt
         self.stock = 0
 
-    async def stale_pins(self, older_than_seconds, limit):
+    async def stale_pins(self, older_than_seconds, *, again_seconds, limit):
         if self.state != "PAYING":
             return []
         return [internal.Attempt(order_id="o", attempt=self.attempt)]

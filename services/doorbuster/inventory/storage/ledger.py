@@ -159,14 +159,24 @@ class Ledger:
             for row in rows
         }
 
-    async def stale_pins(self, older_than_seconds: float, limit: int) -> list[internal.Attempt]:
-        """Return pinned attempts nobody asked about for so long; nobody else gets them for as long."""
+    async def stale_pins(
+        self, older_than_seconds: float, *, again_seconds: float, limit: int
+    ) -> list[internal.Attempt]:
+        """Return pinned attempts nobody asked about for so long; nobody else gets them for ``again_seconds``."""
         rows = await self._database.fetch(
-            "SELECT * FROM stale_pins($1, $2)", older_than_seconds, limit
+            "SELECT * FROM stale_pins($1, $2, $3)", older_than_seconds, again_seconds, limit
         )
         return [
             internal.Attempt(order_id=row["order_of"], attempt=row["attempt_now"]) for row in rows
         ]
+
+    async def oldest_hold_seconds(self) -> float:
+        """Return how long ago the oldest hold should have been released; 0 or less when none is overdue."""
+        return await self._database.value(sql("oldest_hold")) or 0.0
+
+    async def oldest_pin_seconds(self) -> float:
+        """Return how long ago the oldest payment under way was pinned; 0 when there is none."""
+        return await self._database.value(sql("oldest_pin")) or 0.0
 
 
 def _split(attempts: Sequence[internal.Attempt]) -> tuple[list[Any], list[Any]]:

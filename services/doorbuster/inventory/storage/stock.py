@@ -87,9 +87,9 @@ class StockStore:
         """Put right which sales of these products are sold out."""
         await self._database.fetch("SELECT note_sold_out($1)", list(product_ids))
 
-    async def returns(self, limit: int) -> list[PendingReturn]:
-        """Return released units that are due to go back to Redis, oldest first."""
-        rows = await self._database.fetch(sql("returns"), limit)
+    async def claim_returns(self, *, lease_seconds: float, limit: int) -> list[PendingReturn]:
+        """Return released units that are due to go back to Redis; nobody else gets them for ``lease_seconds``."""
+        rows = await self._database.fetch(sql("returns"), limit, lease_seconds)
         return [
             PendingReturn(
                 item=Return(
@@ -104,13 +104,17 @@ class StockStore:
             for row in rows
         ]
 
-    async def forget_returns(self, items: Sequence[Return]) -> None:
-        """Delete returns that arrived."""
-        await self._database.fetch(sql("returned"), *_keys(items))
+    async def forget_returns(self, items: Sequence[Return]) -> int:
+        """Delete returns that arrived; returns how many were still there."""
+        return len(await self._database.fetch(sql("returned"), *_keys(items)))
 
     async def postpone_returns(self, items: Sequence[Return]) -> None:
         """Try these again in a second."""
         await self._database.fetch(sql("postpone"), *_keys(items))
+
+    async def oldest_return_seconds(self) -> float:
+        """Return how long the oldest release has waited for its permits to go back; 0 when none waits."""
+        return await self._database.value(sql("oldest_return")) or 0.0
 
 
 def _keys(items: Sequence[Return]) -> tuple[list[str], list[str]]:

@@ -2,22 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import get_args
 
 from prometheus_client import Counter
 
 from doorbuster.contracts import internal
-from doorbuster.inventory.domain import pin_fate
+from doorbuster.inventory.domain import PinFate, pin_fate
 from doorbuster.inventory.ports import Pins, Verdicts
-from doorbuster.kit import client, failpoints, telemetry
+from doorbuster.kit import client, failpoints, telemetry, workers
 
 from .warm import Warmer
 
 PINS_PER_PASS = 100
+ASK_AGAIN_SECONDS = 2.0
 UNSOLD = Counter(
     "doorbuster_inventory_paid_without_units",
     "Paid attempts whose order holds no units: look at once",
 )
-SWEPT = Counter("doorbuster_inventory_pins_swept", "Pins payment was asked about", ["fate"])
+WORKER = workers.Worker(
+    "pin_sweep", outcomes=("sold", "declined", "returned"), reasons=("undecided", "payment_away")
+)
 
 
 class Payments:
@@ -75,24 +79,34 @@ class PinSweep:
         self._older_than_seconds = older_than_seconds
 
     async def step(self) -> bool:
-        """Ask about one batch; true when there may be more."""
-        attempts = await self._pins.stale_pins(self._older_than_seconds, PINS_PER_PASS)
+        """Ask about one batch; true when there may be more. What stays undecided is asked about again soon."""
+        attempts = await self._pins.stale_pins(
+            self._older_than_seconds, again_seconds=ASK_AGAIN_SECONDS, limit=PINS_PER_PASS
+        )
         if not attempts:
             return False
         try:
             verdicts = await self._verdicts.verdicts(attempts)
         except client.UnavailableError:
+            WORKER.postponed("payment_away", len(attempts))
             return False
         failpoints.reach("inventory.verdict.heard")
         asked = {(attempt.order_id, attempt.attempt) for attempt in attempts}
-        by_fate: dict[str, list[internal.Attempt]] = {"SOLD": [], "DECLINED": [], "LATER": []}
+        by_fate: dict[PinFate, list[internal.Attempt]] = {fate: [] for fate in get_args(PinFate)}
         for verdict in verdicts:
             if (verdict.order_id, verdict.attempt) in asked:
                 by_fate[pin_fate(verdict.verdict)].append(
                     internal.Attempt(order_id=verdict.order_id, attempt=verdict.attempt)
                 )
-        for fate, found in by_fate.items():
-            SWEPT.labels(fate).inc(len(found))
         await self._payments.succeed(by_fate["SOLD"])
         await self._payments.fail(by_fate["DECLINED"])
+        await self._payments.reverse(by_fate["RETURNED"])
+        for fate in ("SOLD", "DECLINED", "RETURNED"):
+            WORKER.repaired(fate.lower(), len(by_fate[fate]))
+        decided = sum(len(by_fate[fate]) for fate in ("SOLD", "DECLINED", "RETURNED"))
+        WORKER.postponed("undecided", len(attempts) - decided)
         return len(attempts) >= PINS_PER_PASS
+
+    async def oldest_seconds(self) -> float:
+        """Return for how long the oldest pin has been past the time at which payment is asked."""
+        return await self._pins.oldest_pin_seconds() - self._older_than_seconds

@@ -1,17 +1,25 @@
 """Keeps Redis in step with PostgreSQL: warms what is cold or stale, and finds what drifted."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-
-from prometheus_client import Counter
+import time
+from collections.abc import Iterable, Mapping, Sequence
 
 from doorbuster.escrow import Escrow, EscrowAwayError, Snapshot
 from doorbuster.inventory.domain import DriftWatch, GateFacts, drift, is_warm
 from doorbuster.inventory.ports import Gates
-from doorbuster.inventory.storage import StockStore
-from doorbuster.kit import failpoints, telemetry
+from doorbuster.inventory.storage import StockStore, StoreAwayError
+from doorbuster.kit import failpoints, telemetry, workers
 
-WARMED = Counter("doorbuster_inventory_warmed", "Epochs loaded into Redis", ["reason"])
+WARMER = workers.Worker("warmer", outcomes=("asked", "changed"), reasons=("redis_away",))
+RECONCILER = workers.Worker(
+    "reconciler", outcomes=("not_in_step", "drift"), reasons=("redis_away",)
+)
+_BY_REASON = {
+    "asked": WARMER,
+    "changed": WARMER,
+    "not_in_step": RECONCILER,
+    "drift": RECONCILER,
+}
 MAX_SUSPECTS = 10_000
 
 
@@ -22,21 +30,32 @@ class Warmer:
         self._gates = gates
         self._escrow = escrow
         self._lock = asyncio.Lock()
-        self._suspects: set[str] = set()
+        self._suspects: dict[str, float] = {}
         self.wake = asyncio.Event()
 
     def suspect(self, product_ids: Iterable[str]) -> None:
         """Have these products looked at soon, without waiting for it."""
         if len(self._suspects) < MAX_SUSPECTS:
-            self._suspects.update(product_ids)
+            now = time.monotonic()
+            self._suspects = dict.fromkeys(product_ids, now) | self._suspects
             self.wake.set()
 
     async def step(self) -> bool:
-        """Warm what was suspected; false as long as Redis is away: the reconciler comes back to it."""
-        suspects, self._suspects = self._suspects, set()
+        """Warm what was suspected; what could not be warmed stays suspect. Raises EscrowAwayError."""
+        suspects, self._suspects = self._suspects, {}
         if suspects:
-            await self.warm(sorted(suspects))
+            try:
+                await self.warm(sorted(suspects))
+            except ConnectionError as error:
+                self._suspects |= suspects
+                if isinstance(error, EscrowAwayError):
+                    WARMER.postponed("redis_away", len(suspects))
+                raise
         return False
+
+    async def oldest_seconds(self) -> float:
+        """Return for how long the oldest suspect has waited."""
+        return time.monotonic() - min(self._suspects.values(), default=time.monotonic())
 
     async def warm(self, product_ids: Sequence[str], *, reason: str = "asked") -> None:
         """Bring Redis in step for those of the products that are not; raises EscrowAwayError.
@@ -96,17 +115,19 @@ class Warmer:
 
     async def _load(self, fact: GateFacts, reason: str) -> None:
         failpoints.reach("inventory.epoch.bumped")
+        # What was released at this very epoch comes by its own return.
+        permits = max(0, fact.sellable - fact.returning)
         loaded = await self._escrow.load(
-            fact.product_id, epoch=fact.epoch, permits=fact.sellable, gate=fact.gate
+            fact.product_id, epoch=fact.epoch, permits=permits, gate=fact.gate
         )
         failpoints.reach("inventory.epoch.loaded")
         if loaded:
-            WARMED.labels(reason).inc()
+            _BY_REASON[reason].repaired(reason)
             telemetry.log().info(
                 "permits_loaded",
                 product_id=fact.product_id,
                 epoch=fact.epoch,
-                permits=fact.sellable,
+                permits=permits,
                 reason=reason,
             )
 
@@ -119,18 +140,38 @@ class Reconciler:
         self._escrow = escrow
         self._warmer = warmer
         self._watch = DriftWatch()
+        self._since: dict[str, float] = {}
+        self._trouble: StoreAwayError | None = None
 
     async def step(self) -> bool:
         """Look once. Without Redis there is nothing to compare: sales go Direct meanwhile."""
         try:
-            await self._look()
+            facts = {fact.product_id: fact for fact in await self._stock.all_facts()}
+            self._trouble = None
+        except StoreAwayError as error:
+            self._trouble = error
+            raise
+        try:
+            await self._look(facts)
         except EscrowAwayError as error:
+            self._note_open(facts)
+            RECONCILER.postponed("redis_away", len(facts))
             telemetry.log().warning("redis_away", error=str(error))
         return False
 
-    async def _look(self) -> None:
-        facts = {fact.product_id: fact for fact in await self._stock.all_facts()}
+    async def oldest_seconds(self) -> float:
+        """Return for how long a product has been out of step; raises what the last pass could not see for."""
+        if self._trouble is not None:
+            raise self._trouble
+        return time.monotonic() - min(self._since.values(), default=time.monotonic())
+
+    def _note_open(self, product_ids: Iterable[str]) -> None:
+        now = time.monotonic()
+        self._since = {name: self._since.get(name, now) for name in product_ids}
+
+    async def _look(self, facts: Mapping[str, GateFacts]) -> None:
         if not facts:
+            self._note_open(())
             return
         seen = await self._escrow.survey(list(facts))
         cold = [
@@ -145,7 +186,11 @@ class Reconciler:
             for name, held in seen.held.items()
             if name not in cold
         }
-        for name in self._watch.look(drifts):
+        real = self._watch.look(drifts)
+        away = facts.keys() - seen.runs.keys()
+        self._note_open([*cold, *real, *away])
+        RECONCILER.postponed("redis_away", len(away))
+        for name in real:
             telemetry.log().warning(
                 "permits_drifted", product_id=name, epoch=drifts[name][0], units=drifts[name][1]
             )

@@ -2,7 +2,7 @@
 -- caller can hold no lock. Order ids are distinct within a call. The lines come as parallel arrays; line_order is the
 -- index of the line's order from 1. A line without an epoch took no permit.
 
-CREATE FUNCTION reserve_batch(
+CREATE OR REPLACE FUNCTION reserve_batch(
     order_ids text[], user_ids text[], hashes text[], topics text[], parents text[],
     line_orders integer[], line_products text[], line_qtys integer[], line_prices bigint[],
     line_currencies text[], line_sales text[], line_epochs bigint[], ordinary_hold_seconds integer
@@ -165,10 +165,14 @@ BEGIN
             GROUP BY line.sale_uid, line.product_id, fresh.user_id
             ON CONFLICT (sale_uid, product_id, user_id)
             DO UPDATE SET qty = u.qty + excluded.qty, max_qty = excluded.max_qty
-        ), noted AS (
-            UPDATE sale SET first_reservation_at = moment, revision = this_revision()
+        ), first AS (
+            SELECT sale.sale_uid FROM sale
             WHERE first_reservation_at IS NULL
               AND sale.sale_uid IN (SELECT line.sale_uid FROM line)
+            ORDER BY sale.sale_uid FOR UPDATE
+        ), noted AS (
+            UPDATE sale SET first_reservation_at = moment, revision = this_revision()
+            FROM first WHERE sale.sale_uid = first.sale_uid
         )
         SELECT coalesce(array_agg(fresh.order_id), '{}') INTO held FROM fresh;
     END IF;

@@ -2,7 +2,7 @@
 -- A share that is armed comes off the pool: ordinary buyers and whole-pool sales leave the open and coming shares
 -- alone, shares only those that open before them. An armed sale of the whole pool leaves ordinary buyers nothing.
 
-CREATE FUNCTION claimed_by_others(
+CREATE OR REPLACE FUNCTION claimed_by_others(
     of_product text, for_sale text, for_allocated integer, for_open_at timestamptz, moment timestamptz
 ) RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT CASE
@@ -21,7 +21,7 @@ $$;
 
 -- sellable: units that can be reserved now. potential: sellable plus what holds and payments may bring back;
 -- below it a refusal is final.
-CREATE VIEW sale_stock AS
+CREATE OR REPLACE VIEW sale_stock AS
 SELECT item.*, pool.epoch, pool.loaded_run_id,
        greatest(0, least(coalesce(item.allocated - item.reserved_qty - item.sold_qty, 2147483647),
                          pool.available_qty - pool.safety_stock - claims.claimed)) AS sellable,
@@ -36,35 +36,40 @@ CROSS JOIN LATERAL (
 ) claims;
 
 -- The sale whose gate Redis holds for a product: the first that is not over; a cancelled one only to keep it shut.
-CREATE FUNCTION gate_sale(of_product text, moment timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION gate_sale(of_product text, moment timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT item.sale_uid FROM sale_item item
     WHERE item.product_id = of_product AND item.close_at > moment
     ORDER BY item.state = 'Cancelled', item.open_at LIMIT 1
 $$;
 
-CREATE FUNCTION this_revision() RETURNS bigint LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION this_revision() RETURNS bigint LANGUAGE sql AS $$
     SELECT pg_current_xact_id()::text::bigint
 $$;
 
 -- Notes when a sale sold its last unit, and forgets it after a restock. Inventory rows are locked by the caller,
--- or the reconciler puts right what two callers of different products could not see of each other.
-CREATE FUNCTION note_sold_out(of_products text[]) RETURNS void LANGUAGE sql AS $$
+-- or the reconciler puts right what two callers of different products could not see of each other. Only sales that
+-- change are locked, in the order of their uids.
+CREATE OR REPLACE FUNCTION note_sold_out(of_products text[]) RETURNS void LANGUAGE sql AS $$
     WITH touched AS (
         SELECT DISTINCT sale_uid FROM sale_item
         WHERE product_id = ANY (of_products) AND state <> 'Cancelled'
     ), judged AS (
         SELECT stock.sale_uid, bool_and(stock.potential = 0 AND stock.sold_qty > 0) AS is_out
         FROM sale_stock stock JOIN touched USING (sale_uid) GROUP BY stock.sale_uid
+    ), turned AS (
+        SELECT sale.sale_uid, judged.is_out
+        FROM sale JOIN judged USING (sale_uid)
+        WHERE judged.is_out <> (sale.sold_out_at IS NOT NULL)
+          AND (sale.close_at > clock_timestamp() OR judged.is_out)
+        ORDER BY sale.sale_uid FOR UPDATE OF sale
     )
-    UPDATE sale SET sold_out_at = CASE WHEN judged.is_out THEN clock_timestamp() END,
+    UPDATE sale SET sold_out_at = CASE WHEN turned.is_out THEN clock_timestamp() END,
                     revision = this_revision()
-    FROM judged
-    WHERE judged.sale_uid = sale.sale_uid AND judged.is_out <> (sale.sold_out_at IS NOT NULL)
-      AND (sale.close_at > clock_timestamp() OR judged.is_out)
+    FROM turned WHERE turned.sale_uid = sale.sale_uid
 $$;
 
 -- What Redis should hold of products: the gate of their current sale, its units and what is on its way back.
-CREATE FUNCTION gate_facts(of_products text[], run_id text)
+CREATE OR REPLACE FUNCTION gate_facts(of_products text[], run_id text)
 RETURNS TABLE (product_of text, epoch_now bigint, is_same_run boolean, gate_sale_uid text, opens_at timestamptz,
                closes_at timestamptz, gate_state text, gate_strategy text, user_limit integer,
                sellable_qty bigint, returning_qty bigint) LANGUAGE sql AS $$
@@ -78,7 +83,7 @@ RETURNS TABLE (product_of text, epoch_now bigint, is_same_run boolean, gate_sale
 $$;
 
 -- Starts a new epoch unless somebody else did since the caller looked; answers its gate_facts, or nothing.
-CREATE FUNCTION bump_epoch(of_product text, seen_epoch bigint, above_epoch bigint, run_id text)
+CREATE OR REPLACE FUNCTION bump_epoch(of_product text, seen_epoch bigint, above_epoch bigint, run_id text)
 RETURNS TABLE (product_of text, epoch_now bigint, is_same_run boolean, gate_sale_uid text, opens_at timestamptz,
                closes_at timestamptz, gate_state text, gate_strategy text, user_limit integer,
                sellable_qty bigint, returning_qty bigint) LANGUAGE plpgsql AS $$

@@ -1,7 +1,7 @@
 -- Every way a reservation goes on after HELD. Functions that move counters lock inventory rows first.
 
 -- Pins HELD -> PAYING for a payment attempt. The expiry is judged while the row lock is held.
-CREATE FUNCTION pin_batch(order_ids text[], attempts integer[])
+CREATE OR REPLACE FUNCTION pin_batch(order_ids text[], attempts integer[])
 RETURNS TABLE (at_order integer, outcome text, pay_by timestamptz) LANGUAGE plpgsql AS $$
 DECLARE
     moment timestamptz;
@@ -13,7 +13,8 @@ BEGIN
             SELECT a.at::integer AS at, a.id, a.attempt
             FROM unnest(order_ids, attempts) WITH ORDINALITY AS a(id, attempt, at)
         ), pinned AS (
-            UPDATE reservation r SET state = 'PAYING', attempt = asked.attempt, asked_at = moment
+            UPDATE reservation r
+            SET state = 'PAYING', attempt = asked.attempt, asked_at = moment, pinned_at = moment
             FROM asked
             WHERE r.order_id = asked.id AND r.state = 'HELD' AND r.expires_at > moment
               AND asked.attempt > r.attempt
@@ -37,7 +38,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION lock_products_of(order_ids text[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION lock_products_of(order_ids text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM inventory
     WHERE product_id IN (SELECT l.product_id FROM reservation_line l WHERE l.order_id = ANY (order_ids))
@@ -47,7 +48,7 @@ $$;
 
 -- The one way to RELEASED: state, counters, the buyer's count, the event and the return of permits together.
 -- The caller has locked the inventory rows and then these reservations.
-CREATE FUNCTION release_locked(order_ids text[], reason text) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION release_locked(order_ids text[], reason text) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
     released integer;
@@ -96,7 +97,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION expire_holds(at_most integer) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION expire_holds(at_most integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     due text[];
 BEGIN
@@ -116,7 +117,7 @@ $$;
 
 -- These attempts ended without a charge: PAYING of that attempt goes back to HELD, or to RELEASED past its pay-by.
 -- A HELD order remembers the attempt, so that a pin that comes late is refused.
-CREATE FUNCTION decline_attempts(order_ids text[], attempts integer[]) RETURNS integer
+CREATE OR REPLACE FUNCTION decline_attempts(order_ids text[], attempts integer[]) RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
     moment timestamptz;
@@ -139,7 +140,7 @@ END
 $$;
 
 -- These attempts were paid: their units are sold. Answers what is stored of the orders now.
-CREATE FUNCTION confirm_sold(order_ids text[], attempts integer[])
+CREATE OR REPLACE FUNCTION confirm_sold(order_ids text[], attempts integer[])
 RETURNS TABLE (order_of text, state_now text, attempt_now integer) LANGUAGE plpgsql AS $$
 DECLARE
     products text[];
@@ -177,7 +178,7 @@ $$;
 
 -- The money is back: SOLD (or PAYING of that attempt, if the sale was never heard of) goes to RETURNED, once.
 -- A restock: the epoch goes up, and the products that are to be warmed are answered.
-CREATE FUNCTION take_back(order_ids text[], attempts integer[]) RETURNS text[] LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION take_back(order_ids text[], attempts integer[]) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
     products text[];
 BEGIN
@@ -226,7 +227,7 @@ END
 $$;
 
 -- Buries order ids whose permit is overdue, unless they reserved; answers what is stored of them now.
-CREATE FUNCTION bury(order_ids text[])
+CREATE OR REPLACE FUNCTION bury(order_ids text[])
 RETURNS TABLE (order_of text, state_now text, line_epochs text) LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO reservation (order_id, state)
@@ -241,15 +242,20 @@ BEGIN
 END
 $$;
 
--- Hands out payments that were pinned (or asked about) too long ago, each to one asker at a time.
-CREATE FUNCTION stale_pins(older_than_seconds double precision, at_most integer)
-RETURNS TABLE (order_of text, attempt_now integer) LANGUAGE sql AS $$
+-- Hands out payments that were pinned (or asked about) too long ago, each to one asker at a time; they come up
+-- again after "again_seconds" (or "older_than_seconds", if that is less).
+CREATE OR REPLACE FUNCTION stale_pins(
+    older_than_seconds double precision, again_seconds double precision, at_most integer
+) RETURNS TABLE (order_of text, attempt_now integer) LANGUAGE sql AS $$
     WITH due AS (
         SELECT r.order_id FROM reservation r
         WHERE r.state = 'PAYING'
           AND r.asked_at < clock_timestamp() - make_interval(secs => older_than_seconds)
         ORDER BY r.asked_at LIMIT at_most FOR UPDATE SKIP LOCKED
     )
-    UPDATE reservation r SET asked_at = clock_timestamp() FROM due
+    UPDATE reservation r
+    SET asked_at = clock_timestamp()
+        - make_interval(secs => older_than_seconds - least(older_than_seconds, again_seconds))
+    FROM due
     WHERE r.order_id = due.order_id RETURNING r.order_id, r.attempt
 $$;

@@ -1,3 +1,9 @@
+-- Locked in the order of their keys: a claim that ran out may be in two hands.
+WITH mine AS (
+    SELECT back.order_id, back.product_id
+    FROM permit_return back
+    JOIN unnest($1::text[], $2::text[]) AS later(order_id, product_id) USING (order_id, product_id)
+    ORDER BY back.order_id, back.product_id FOR UPDATE OF back
+)
 UPDATE permit_return back SET retry_at = clock_timestamp() + interval '1 second'
-FROM unnest($1::text[], $2::text[]) AS later(order_id, product_id)
-WHERE back.order_id = later.order_id AND back.product_id = later.product_id
+FROM mine WHERE back.order_id = mine.order_id AND back.product_id = mine.product_id
