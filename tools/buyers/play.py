@@ -106,11 +106,9 @@ async def _sampling(
     addresses: stores.Addresses, product: str, recorder: Recorder
 ) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    sampler = asyncio.create_task(
-        sampler.sample_until(stop, addresses.inventory_dsn, product, recorder)
-    )
+    looks = asyncio.create_task(sampler.sample_until(stop, addresses, product, recorder))
     try:
         yield
     finally:
         stop.set()
-        await asyncio.wait_for(sampler, stores.QUERY_SECONDS)
+        await asyncio.wait_for(looks, stores.QUERY_SECONDS)

@@ -23,11 +23,13 @@ GROUP BY i.product_id
 """
 
 
-async def sample_until(stop: asyncio.Event, dsn: str, product: str, recorder: Recorder) -> None:
+async def sample_until(
+    stop: asyncio.Event, addresses: stores.Addresses, product: str, recorder: Recorder
+) -> None:
     """Record the product's counters some ten times a second until ``stop``; a store that is away is waited for."""
     while not stop.is_set():
         try:
-            async with stores.postgres(dsn) as connection:
+            async with stores.postgres(addresses.inventory_dsn) as connection:
                 while not stop.is_set():
                     at, wall = now_ms()
                     row = await connection.fetchrow(SAMPLE, product)

@@ -45,7 +45,7 @@ SELECT item.sale_uid, item.per_user_limit, item.strategy, item.allocated, stock.
 FROM sale_item item
 JOIN sale USING (sale_uid)
 JOIN sale_stock stock USING (sale_uid, product_id)
-WHERE item.product_id = $1 AND sale.namespace || '.' || sale.name = $2
+WHERE item.product_id = $1 AND ($2::text IS NULL OR sale.namespace || '.' || sale.name = $2)
 ORDER BY sale.open_at DESC LIMIT 1
 """
 USER_QUANTITIES = """
@@ -118,12 +118,15 @@ class Addresses:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What belongs to one run: its sale and product, its buyers' user ids, and its beginning in Unix seconds."""
+    """What belongs to one run: its product, its buyers' user ids, its beginning in Unix seconds, its sale.
 
-    sale: str
+    Without a sale it is the latest one of the product.
+    """
+
     product: str
     users: Collection[str]
     since: float
+    sale: str | None = None
 
     @classmethod
     def of(cls, seen: facts.Facts) -> "Scope":
@@ -283,7 +286,7 @@ async def _stock(connection: asyncpg.Connection, scope: Scope) -> _Stock:
     counters = await connection.fetchrow(COUNTERS, scope.product)
     sale = await connection.fetchrow(SALE, scope.product, scope.sale)
     if counters is None or sale is None:
-        raise StoreError(f"inventory does not know the sale {scope.sale} of this run")
+        raise StoreError("inventory does not know the sale of this run")
     reservations = await connection.fetch(RESERVATIONS, scope.product)
     quantities = await connection.fetch(USER_QUANTITIES, scope.product, sale["sale_uid"])
     return _Stock(
