@@ -160,6 +160,31 @@ def test_what_was_taken_or_cancelled_is_not_cancelled() -> None:
             intents.cancel(over, None, now=6)
 
 
+def test_only_an_authorisation_expires() -> None:
+    held = intent(status="requires_capture", amount_capturable=1000)
+    over = intents.expire(held, now=5)
+    assert (over.status, over.amount_capturable) == ("canceled", 0)
+    assert over.cancellation_reason == "automatic"
+    for other in (over, intent(), intent(status="succeeded")):
+        with pytest.raises(StateError):
+            intents.expire(other, now=6)
+
+
+def test_what_a_failure_does_not_have_is_left_out() -> None:
+    expired = Card(brand="visa", last4="0069", exp_month=1, exp_year=2030, conduct="expired_card")
+    failed, _ = intents.confirm(intent(), "pm_1", expired, error_on_action=True)
+    shown = intents.intent_json(failed)["last_payment_error"]
+    assert shown["code"] == "expired_card"
+    assert "decline_code" not in shown
+
+
+def test_only_one_operation_may_be_slow() -> None:
+    state = Behaviour(delay_millis=20, delay_on="capture")
+    state, quick = behaviour.take(state, "confirm")
+    _, slow = behaviour.take(state, "capture")
+    assert (quick.delay_seconds, slow.delay_seconds) == (0.0, 0.02)
+
+
 def test_a_fault_strikes_its_operation_as_often_as_it_says() -> None:
     state = Behaviour(
         delay_millis=20,

@@ -142,7 +142,8 @@ class StripeProvider:
                 raise
         else:
             if made.status in ("failed", "canceled"):
-                raise ProviderRefusedError(made.failure_reason or f"refund_{made.status}")
+                reason = getattr(made, "failure_reason", None)
+                raise ProviderRefusedError(reason or f"refund_{made.status}")
 
 
 class _CardDeclinedError(ProviderRefusedError):
@@ -158,7 +159,7 @@ async def _call(operation: str, call: Awaitable[Answer]) -> Answer:
             return await call
     except stripe.CardError as error:
         outcome = "declined"
-        raise _CardDeclinedError(_decline_code(error)) from None
+        raise _CardDeclinedError(_why(error.error)) from None
     except (stripe.APIConnectionError, aiohttp.ClientError, TimeoutError, OSError) as error:
         outcome = "away"
         raise ProviderAwayError(f"{operation}: {type(error).__name__}") from None
@@ -183,9 +184,10 @@ def _is_definite(error: stripe.StripeError) -> bool:
     return error.http_status is not None and error.http_status in (400, 402, 404)
 
 
-def _decline_code(error: stripe.CardError) -> str:
-    details = error.error
-    return (details.decline_code if details is not None else None) or error.code or "card_declined"
+def _why(failure: object) -> str:
+    """Return the most telling code; the provider leaves out what it has not, and the package raises for that."""
+    said = (getattr(failure, name, None) for name in ("decline_code", "code"))
+    return next(filter(None, said), "card_declined")
 
 
 def _charge(intent: stripe.PaymentIntent) -> Charge:
@@ -194,8 +196,7 @@ def _charge(intent: stripe.PaymentIntent) -> Charge:
         raise ProviderAwayError(f"the intent is {intent.status}")
     failure = intent.last_payment_error
     if status == "open" and failure is not None:
-        code = failure.decline_code or failure.code or "card_declined"
-        return Charge(status="declined", decline_code=code)
+        return Charge(status="declined", decline_code=_why(failure))
     method = intent.payment_method
     card = method.card if isinstance(method, stripe.PaymentMethod) else None
     return Charge(

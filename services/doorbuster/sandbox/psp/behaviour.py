@@ -58,6 +58,7 @@ class Behaviour(
     """``PUT /admin/behaviour``: the whole of it; what is absent is switched off."""
 
     delay_millis: Annotated[int, Meta(ge=0, le=120_000)] = 0
+    delay_on: Operation = "any"
     fail_next: FailFault | None = None
     drop_reply_next: Fault | None = None
     decline_next: DeclineFault | None = None
@@ -80,8 +81,9 @@ def take(behaviour: Behaviour, operation: Operation) -> tuple[Behaviour, Faults]
     drop = _due(behaviour.drop_reply_next, operation)
     decline = _due(behaviour.decline_next, operation)
     crash = _due(behaviour.crash_next, operation)
+    is_slow = behaviour.delay_on in ("any", operation)
     faults = Faults(
-        delay_seconds=behaviour.delay_millis / 1000,
+        delay_seconds=behaviour.delay_millis / 1000 if is_slow else 0.0,
         fail=fail,
         drop_reply=drop is not None,
         decline=None if decline is None else decline.conduct,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,23 @@ from .ledger import Ledger
 
 MAX_PAGE = 100
 _MIN_PAGE = 1
+# What each endpoint may be sent: less than Stripe takes, and nothing that it does not take.
+_EXPAND = frozenset({"expand"})
+_FIELDS: Mapping[str, frozenset[str]] = {
+    "method": frozenset({"type", "card"}),
+    "create": _EXPAND
+    | {"amount", "currency", "capture_method", "automatic_payment_methods", "metadata"}
+    | {"payment_method", "confirm", "error_on_requires_action"},
+    "list": frozenset({"limit", "starting_after"}),
+    "confirm": _EXPAND | {"payment_method", "error_on_requires_action"},
+    "capture": _EXPAND | {"amount_to_capture"},
+    "cancel": _EXPAND | {"cancellation_reason"},
+    "refund": _EXPAND | {"payment_intent", "charge", "amount", "reason"},
+}
+_INNER_FIELDS: Mapping[str, frozenset[str]] = {
+    "card": frozenset({"number", "exp_month", "exp_year", "cvc", "token"}),
+    "automatic_payment_methods": frozenset({"enabled", "allow_redirects"}),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +69,14 @@ def error(kind: str, message: str, *, status: int, began: bool = False, **more: 
     return Reply(status=status, body=body, began=began)
 
 
+def _require_known(name: str, form: Form) -> None:
+    forms.require_known(form, _FIELDS.get(name, _EXPAND))
+    for outer, names in _INNER_FIELDS.items():
+        inner = form.get(outer)
+        if isinstance(inner, dict):
+            forms.require_known(inner, names, outer)
+
+
 class Endpoints:
     """The API over a ledger. Call :meth:`answer` inside one of the ledger's transactions."""
 
@@ -74,9 +99,16 @@ class Endpoints:
     def answer(self, name: str, call: Call) -> Reply:
         """Do what was asked; every refusal is an answer, too."""
         try:
+            _require_known(name, call.form)
             return self._by_name[name](call)
         except FormError as refusal:
-            return error("invalid_request_error", str(refusal), status=400, param=refusal.param)
+            return error(
+                "invalid_request_error",
+                str(refusal),
+                status=400,
+                code=refusal.code,
+                param=refusal.param,
+            )
         except _MissingError as refusal:
             return error(
                 "invalid_request_error",
@@ -220,6 +252,18 @@ class Endpoints:
         }
         self._save(changed, call, what.get(changed.status, "succeeded"))
         return self._show(changed, call)
+
+    def expire(self, intent_id: str, *, now: int) -> Intent | None:
+        """Let an authorisation lapse as the card's bank does after some days; None: there is no such intent.
+
+        Raises StateError when the intent holds no authorisation.
+        """
+        found = self._ledger.intent(intent_id)
+        if found is None:
+            return None
+        changed = intents.expire(found, now=now)
+        self._save(changed, Call(object_id=intent_id, form={}, now=now), "canceled")
+        return changed
 
     def _capture(self, call: Call) -> Reply:
         amount = forms.integer(call.form, "amount_to_capture")

@@ -1,6 +1,7 @@
 """Form bodies as Stripe's clients send them: ``card[number]=..&expand[0]=..`` becomes nested dictionaries."""
 
 import re
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,9 +16,10 @@ Form = dict[str, Any]
 class FormError(Exception):
     """The form cannot be understood; ``param`` names the field."""
 
-    def __init__(self, param: str, message: str) -> None:
+    def __init__(self, param: str, message: str, code: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+        self.code = code
 
 
 def parse(raw: str) -> Form:
@@ -48,6 +50,14 @@ def _put(form: Form, name: str, value: str) -> None:
     if last in place:
         raise FormError(name[:80], "A parameter was given twice.")
     place[last] = value
+
+
+def require_known(form: Form, names: Collection[str], within: str = "") -> None:
+    """Raise FormError for a field that is none of ``names``, as Stripe does."""
+    for name in form:
+        if name not in names:
+            param = f"{within}[{name}]" if within else name
+            raise FormError(param, f"Received unknown parameter: {param}", "parameter_unknown")
 
 
 def text(form: Form, name: str, *, limit: int = 500) -> str | None:

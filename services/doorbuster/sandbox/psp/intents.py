@@ -145,6 +145,13 @@ def cancel(intent: Intent, reason: str | None, *, now: int) -> Intent:
     )
 
 
+def expire(intent: Intent, *, now: int) -> Intent:
+    """End an authorisation that was not captured in time. Raises StateError."""
+    if intent.status != "requires_capture":
+        raise StateError(intent, "expired")
+    return cancel(intent, "automatic", now=now)
+
+
 def refund(
     intent: Intent, amount: int | None, reason: str | None, *, refund_id: str, now: int
 ) -> tuple[Intent, Refund]:
@@ -184,14 +191,7 @@ def intent_json(intent: Intent, *, method: dict[str, Any] | None = None) -> dict
         "confirmation_method": "automatic",
         "created": intent.created,
         "currency": intent.currency,
-        "last_payment_error": error
-        and {
-            "type": "card_error",
-            "code": error.code,
-            "decline_code": error.decline_code,
-            "message": error.message,
-            "payment_method": {"id": error.payment_method, "object": "payment_method"},
-        },
+        "last_payment_error": error and _error_json(error),
         "latest_charge": intent.charge,
         "livemode": False,
         "metadata": intent.metadata,
@@ -200,6 +200,17 @@ def intent_json(intent: Intent, *, method: dict[str, Any] | None = None) -> dict
         "payment_method_types": ["card"],
         "status": intent.status,
     }
+
+
+def _error_json(error: LastError) -> dict[str, Any]:
+    shown = {
+        "type": "card_error",
+        "code": error.code,
+        "decline_code": error.decline_code,
+        "message": error.message,
+        "payment_method": {"id": error.payment_method, "object": "payment_method"},
+    }
+    return {name: value for name, value in shown.items() if value is not None}  # as Stripe does
 
 
 def refund_json(refund: Refund) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from doorbuster.kit.web import Handler
 from . import behaviour, forms
 from .behaviour import Behaviour, Faults, Operation
 from .endpoints import Call, Endpoints, Reply, error
+from .intents import StateError
 from .ledger import Ledger, Saved
 
 MAX_BODY_BYTES = 64 * 1024
@@ -58,6 +59,7 @@ class Front:
         return [
             *stripe,
             web.get("/admin/intents", self._admin_intents),
+            web.post("/admin/intents/{id}/expire", self._admin_expire),
             web.get("/admin/behaviour", self._admin_behaviour),
             web.put("/admin/behaviour", self._admin_set_behaviour),
         ]
@@ -164,6 +166,16 @@ class Front:
             for intent in found
         ]
         return web.json_response(body=msgspec.json.encode({"intents": shown}))
+
+    async def _admin_expire(self, request: web.Request) -> web.Response:
+        try:
+            with self.ledger.transaction():
+                changed = self.endpoints.expire(request.match_info["id"], now=int(time.time()))
+        except StateError as refusal:
+            return _response(error("invalid_request_error", str(refusal), status=400))
+        if changed is None:
+            raise web.HTTPNotFound
+        return web.json_response({"id": changed.id, "status": changed.status})
 
     async def _admin_behaviour(self, _request: web.Request) -> web.Response:
         return web.json_response(body=msgspec.json.encode(self.behaviour))
