@@ -6,7 +6,17 @@ from functools import partial
 
 from aiohttp import web as aiohttp_web
 
-from doorbuster.kit import auth, client, config, consumer, database, migrations, process, web
+from doorbuster.kit import (
+    auth,
+    client,
+    config,
+    consumer,
+    database,
+    migrations,
+    process,
+    web,
+    workers,
+)
 
 from .clients import CheckoutClient, InventoryClient
 from .config import OrderConfig
@@ -53,7 +63,10 @@ async def build() -> AsyncIterator[process.Service]:
         for name, taker in consumers(settings.kafka_bootstrap, orders).items():
             await stack.enter_async_context(consumer.consuming(taker, name))
         await stack.enter_async_context(
-            process.repeating("sweep", orders.sweep, every_seconds=SWEEP_SECONDS)
+            process.repeating("unpaid_order_sweep", orders.sweep, every_seconds=SWEEP_SECONDS)
+        )
+        await stack.enter_async_context(
+            workers.watching({"unpaid_order_sweep": orders.oldest_seconds})
         )
         authenticator = web.Authenticator(
             auth.UserVerifier(client.jwks_fetcher(reach("user", settings.user_urls))),

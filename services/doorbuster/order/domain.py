@@ -172,6 +172,15 @@ def check_at(order: Order, now: datetime) -> datetime | None:
     return order.pay_by + SWEEP_MARGIN
 
 
+def overdue_seconds(
+    now: datetime, *, first_pay_by: datetime | None, first_unplaced: datetime | None
+) -> float:
+    """Return for how long the sweep should have asked about the oldest of unpaid orders; 0 when it need not."""
+    due = [first_pay_by and first_pay_by + SWEEP_MARGIN]
+    due.append(first_unplaced and first_unplaced + SWEEP_UNPLACED)
+    return max((max(0.0, (now - at).total_seconds()) for at in due if at is not None), default=0.0)
+
+
 def show_status(order: Order) -> api.OrderStatus:
     """Return the order's status as its buyer sees it."""
     pending = order.state is State.PENDING

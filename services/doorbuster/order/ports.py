@@ -33,6 +33,9 @@ class OrderStore(Protocol):
     async def unconfirmed(self, order_ids: Sequence[str]) -> list[str]:
         """Return those ids whose PaymentSucceeded has not arrived."""
 
+    async def waiting_since(self) -> tuple[datetime | None, datetime | None]:
+        """Return the earliest pay-by of unpaid orders, and the earliest time heard of one without a pay-by."""
+
     async def claim_due(self, now: datetime, *, limit: int, again_at: datetime) -> list[Order]:
         """Return unpaid orders that are to be checked by now and put them off to ``again_at``."""
 

@@ -113,6 +113,16 @@ class MysqlOrderStore:
             confirmed = set((await connection.scalars(query)).all())
         return [order_id for order_id in order_ids if order_id not in confirmed]
 
+    async def waiting_since(self) -> tuple[datetime | None, datetime | None]:
+        """Return the earliest pay-by of unpaid orders, and the earliest time heard of one without a pay-by."""
+        unplaced = sa.case((ORDERS.c.pay_by.is_(None), ORDERS.c.placed_at))
+        query = sa.select(sa.func.min(ORDERS.c.pay_by), sa.func.min(unplaced)).where(
+            ORDERS.c.check_at.is_not(None)
+        )
+        async with self._engine.connect() as connection:
+            pay_by, heard_at = (await connection.execute(query)).one()
+        return pay_by, heard_at
+
     async def claim_due(self, now: datetime, *, limit: int, again_at: datetime) -> list[Order]:
         """Return unpaid orders that are to be checked by now and put them off to ``again_at``."""
         due = (

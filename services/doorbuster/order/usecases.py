@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from doorbuster.contracts import api
-from doorbuster.kit import clock, consumer, failpoints, telemetry
+from doorbuster.kit import clock, consumer, failpoints, telemetry, workers
 
 from . import domain
 from .domain import Order, UnknownOrderError
@@ -12,6 +12,11 @@ from .ports import Checkout, Inventory, OrderPage, OrderStore
 
 SWEEP_BATCH = 50
 LONGEST_QUESTION = 1000
+WORKER = workers.Worker(
+    "unpaid_order_sweep",
+    outcomes=("expired", "confirmed", "cancelled"),
+    reasons=("undecided", "inventory_away", "no_reservation"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,9 @@ class Orders:
             if placed is not None:
                 view = domain.placed(placed)
                 order = view if order is None else domain.merge(order, view)
+                if placed.pay_by + domain.SWEEP_MARGIN < self.now():
+                    # Its event is lost: keep what checkout says, so that the sweep will settle it.
+                    await self._merge([view])
         if order is None or order.user_id != user_id:
             raise UnknownOrderError("you have no such order")
         return order
@@ -83,15 +91,27 @@ class Orders:
         now = self.now()
         due = await self.store.claim_due(now, limit=SWEEP_BATCH, again_at=now + domain.SWEEP_AGAIN)
         settled: list[Order] = []
+        asked = 0
         try:
             for order in due:
                 reservation = await self.inventory.find_reservation(order.order_id)
-                if reservation is None:
-                    telemetry.log().warning("order_without_reservation", order_id=order.order_id)
-                    continue
-                verdict = domain.settle(order, reservation, now)
+                asked += 1
+                verdict = None if reservation is None else domain.settle(order, reservation, now)
                 if verdict is not None:
                     settled.append(verdict)
+                elif reservation is not None:
+                    WORKER.postponed("undecided")
+                else:
+                    WORKER.postponed("no_reservation")
+                    telemetry.log().warning("order_without_reservation", order_id=order.order_id)
         finally:
+            WORKER.postponed("inventory_away", len(due) - asked)
             await self._merge(settled)
+            for verdict in settled:
+                WORKER.repaired(verdict.state.lower())
         return len(due) == SWEEP_BATCH
+
+    async def oldest_seconds(self) -> float:
+        """Return for how long inventory should have been asked about the oldest unpaid order."""
+        pay_by, unplaced = await self.store.waiting_since()
+        return domain.overdue_seconds(self.now(), first_pay_by=pay_by, first_unplaced=unplaced)

@@ -18,6 +18,7 @@ from doorbuster.kit import (
     outbox,
     process,
     web,
+    workers,
 )
 from doorbuster.kit.clock import utc_now
 
@@ -197,7 +198,7 @@ async def _start_loops(
     """Start the workers; the relay first, so that it stops last."""
     loops = (
         process.repeating("relay", relay.step, every_seconds=outbox.POLL_SECONDS, wake=relay.wake),
-        process.repeating("recovery", parts.recovery.step, every_seconds=RECOVER_SECONDS),
+        process.repeating("payment_recovery", parts.recovery.step, every_seconds=RECOVER_SECONDS),
         process.repeating(
             "capture",
             parts.capture.step,
@@ -205,10 +206,18 @@ async def _start_loops(
             wake=parts.settlement.capture,
         ),
         process.repeating("reversal", parts.reversal.step, every_seconds=REVERSE_SECONDS),
-        process.repeating("order_sweep", parts.sweep.step, every_seconds=SWEEP_SECONDS),
+        process.repeating("paid_order_sweep", parts.sweep.step, every_seconds=SWEEP_SECONDS),
         consumer.consuming(
             cancellations(settings.kafka_bootstrap, parts.reversal), "cancellations"
         ),
     )
     for loop in loops:
         await opened.enter_async_context(loop)
+    looks = {
+        "relay": relay.oldest_seconds,
+        "payment_recovery": parts.recovery.oldest_seconds,
+        "capture": parts.capture.oldest_seconds,
+        "reversal": parts.reversal.oldest_seconds,
+        "paid_order_sweep": parts.sweep.oldest_seconds,
+    }
+    await opened.enter_async_context(workers.watching(looks))

@@ -166,6 +166,14 @@ class PaymentStore(Protocol):
         """Return sold attempts of which it is time to ask whether order knows them; put them off."""
         ...
 
+    async def waiting_since(self, states: frozenset[State]) -> datetime | None:
+        """Return when the attempt got there that has waited longest in these states for a worker; None: none."""
+        ...
+
+    async def unknown_since(self) -> datetime | None:
+        """Return when the oldest attempt was paid of which order has not said that it knows it; None: none."""
+        ...
+
     async def note_known(self, attempts: Sequence[Attempt]) -> None:
         """Order knows these: ask no more."""
         ...

@@ -228,6 +228,29 @@ class SqlPaymentStore:
                 )
         return [_attempt(row) for row in rows]
 
+    async def waiting_since(self, states: frozenset[State]) -> datetime | None:
+        """Return the earliest last step of those that have an appointment with a worker."""
+        return await self._earliest(
+            _TABLE.updated_at, _TABLE.due_at.is_not(None), _TABLE.state.in_(sorted(states))
+        )
+
+    async def unknown_since(self) -> datetime | None:
+        """Return the earliest payment of those that order is to be asked about."""
+        return await self._earliest(
+            _TABLE.paid_at,
+            _TABLE.ask_order_at.is_not(None),
+            _TABLE.state.in_(sorted(domain.SOLD)),
+        )
+
+    async def _earliest(
+        self, column: sa.Column[Any], *conditions: sa.ColumnElement[bool]
+    ) -> datetime | None:
+        async with self._engine.connect() as connection:
+            found: datetime | None = await connection.scalar(
+                sa.select(sa.func.min(column)).where(*conditions)
+            )
+        return found
+
     async def note_known(self, attempts: Sequence[Attempt]) -> None:
         """Order knows these: ask no more."""
         ids = [attempt.payment_id for attempt in attempts]

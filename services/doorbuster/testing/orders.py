@@ -54,6 +54,14 @@ class FakeOrderStore:
         paid = {order.order_id for order in self.orders.values() if order.payment_id}
         return [order_id for order_id in order_ids if order_id not in paid]
 
+    async def waiting_since(self) -> tuple[datetime | None, datetime | None]:
+        """Return the earliest pay-by of unpaid orders, and the earliest time heard of one without a pay-by."""
+        self._answer()
+        open_ones = [self.orders[name] for name, at in self.checks.items() if at is not None]
+        pay_bys = [order.pay_by for order in open_ones if order.pay_by is not None]
+        unplaced = [order.placed_at for order in open_ones if order.pay_by is None]
+        return min(pay_bys, default=None), min(unplaced, default=None)
+
     async def claim_due(self, now: datetime, *, limit: int, again_at: datetime) -> list[Order]:
         """Return unpaid orders that are to be checked by now and put them off to ``again_at``."""
         self._answer()

@@ -182,6 +182,17 @@ class FakePaymentStore:
             appointments[place] = again_at
         return [self.attempts[place] for place in places[:limit]]
 
+    async def waiting_since(self, states: frozenset[State]) -> datetime | None:
+        """Return the earliest last step of those that have an appointment with a worker."""
+        waiting = (self.attempts[place] for place, at in self.due.items() if at is not None)
+        return min((one.updated_at for one in waiting if one.state in states), default=None)
+
+    async def unknown_since(self) -> datetime | None:
+        """Return the earliest payment of those that order is to be asked about."""
+        asked = (self.attempts[place] for place, at in self.ask_at.items() if at is not None)
+        paid = (one.paid_at for one in asked if one.state in domain.SOLD)
+        return min((at for at in paid if at is not None), default=None)
+
     async def note_known(self, attempts: Sequence[Attempt]) -> None:
         """Order knows these: ask no more."""
         for attempt in attempts:

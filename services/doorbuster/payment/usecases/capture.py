@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from doorbuster.kit import failpoints, telemetry
+from doorbuster.kit import failpoints, telemetry, workers
 from doorbuster.kit.clock import Clock
 from doorbuster.payment import domain
 from doorbuster.payment.domain import Attempt, Limits, State
@@ -17,6 +17,9 @@ from doorbuster.payment.ports import Facts, PaymentStore, Provider, ProviderRefu
 BATCH = 100
 AT_ONCE = 8
 _STATES = frozenset({State.AUTHORISED, State.CAPTURING})
+WORKER = workers.Worker(
+    "capture", outcomes=("captured", "lost"), reasons=("provider_away", "provider_refused")
+)
 
 
 @dataclass(kw_only=True)
@@ -44,6 +47,11 @@ class Capture:
         await asyncio.gather(*(one(attempt) for attempt in claimed))
         return len(claimed) == BATCH
 
+    async def oldest_seconds(self) -> float:
+        """Return for how long the oldest authorised money has waited to be taken."""
+        since = await self.store.waiting_since(_STATES)
+        return 0.0 if since is None else (self.clock() - since).total_seconds()
+
     async def _capture(self, attempt: Attempt) -> None:
         parent = {"traceparent": attempt.purchase.traceparent or ""}
         try:
@@ -56,6 +64,8 @@ class Capture:
                     failpoints.reach("payment.capturing.stored")
                     await self._take(moved)
         except (ConnectionError, TimeoutError, ProviderRefusedError) as error:
+            refused = isinstance(error, ProviderRefusedError)
+            WORKER.postponed("provider_refused" if refused else "provider_away")
             telemetry.log().warning(
                 "capture_postponed", order_id=attempt.order_id, error=type(error).__name__
             )
@@ -90,6 +100,7 @@ class Capture:
         )
         if moved is not None:
             failpoints.reach("payment.captured.stored")
+            WORKER.repaired("captured")
             telemetry.log().info("payment_captured", order_id=attempt.order_id)
             self.announce()
 
@@ -104,5 +115,6 @@ class Capture:
             event=domain.reversed_(attempt, reason),
         )
         if moved is not None:
+            WORKER.repaired("lost")
             telemetry.log().error("payment_capture_failed", order_id=attempt.order_id)
             self.announce()

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from doorbuster.kit import telemetry
+from doorbuster.kit import telemetry, workers
 from doorbuster.kit.clock import Clock
 from doorbuster.payment import domain
 from doorbuster.payment.domain import Attempt, Limits, State
@@ -14,6 +14,11 @@ from .settle import Settlement
 BATCH = 50
 AT_ONCE = 8
 _BY = "recovery"
+WORKER = workers.Worker(
+    "payment_recovery",
+    outcomes=("authorised", "declined", "abandoned"),
+    reasons=("provider_away", "provider_refused"),
+)
 
 
 @dataclass(kw_only=True)
@@ -44,9 +49,13 @@ class Recovery:
     async def _recover(self, attempt: Attempt) -> None:
         try:
             with telemetry.span("recover payment", carrier=_parent(attempt)):
-                await self._finish(attempt)
+                ended = await self._finish(attempt)
+            if ended is not None and ended.state not in domain.UNDECIDED:
+                WORKER.repaired(ended.state.lower())
         except (ConnectionError, TimeoutError, ProviderRefusedError) as error:
             # It stays as it is and comes up again.
+            refused = isinstance(error, ProviderRefusedError)
+            WORKER.postponed("provider_refused" if refused else "provider_away")
             telemetry.log().warning(
                 "recovery_postponed",
                 order_id=attempt.order_id,
@@ -55,20 +64,27 @@ class Recovery:
                 error=type(error).__name__,
             )
 
-    async def _finish(self, attempt: Attempt) -> None:
+    async def _finish(self, attempt: Attempt) -> Attempt | None:
         match attempt.state:
             case State.NEW:
-                await self.settlement.fail(attempt, State.ABANDONED, domain.NOT_FINISHED, by=_BY)
+                return await self.settlement.fail(
+                    attempt, State.ABANDONED, domain.NOT_FINISHED, by=_BY
+                )
             case State.CONFIRMING:
                 charge = await self.provider.retrieve(attempt.intent_id or "")
                 if charge.status == "open":
-                    await self.settlement.give_up(attempt, domain.NOT_FINISHED, by=_BY)
-                else:
-                    await self.settlement.observe(attempt, charge, by=_BY)
+                    return await self.settlement.give_up(attempt, domain.NOT_FINISHED, by=_BY)
+                return await self.settlement.observe(attempt, charge, by=_BY)
             case State.CANCELLING:
-                await self.settlement.finish_cancel(attempt, by=_BY)
+                return await self.settlement.finish_cancel(attempt, by=_BY)
             case _:
                 raise ValueError(f"{attempt.state} needs no recovery")
+
+    async def oldest_seconds(self) -> float:
+        """Return for how long the oldest undecided attempt should have been taken up."""
+        since = await self.store.waiting_since(domain.UNDECIDED)
+        due_after = self.limits.recover_after
+        return 0.0 if since is None else (self.clock() - since - due_after).total_seconds()
 
     async def hear(self, order_id: str, number: int) -> None:
         """The provider says that something happened to an attempt: look at it now, cancel nothing.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from doorbuster.kit import failpoints, telemetry
+from doorbuster.kit import failpoints, telemetry, workers
 from doorbuster.kit.clock import Clock
 from doorbuster.payment import domain
 from doorbuster.payment.domain import Attempt, Limits, State
@@ -12,6 +12,9 @@ from doorbuster.payment.ports import Facts, PaymentStore, Provider, ProviderRefu
 BATCH = 50
 ASK_TRIES = 5
 _STATES = frozenset({State.CAPTURED, State.VOIDING, State.REFUNDING})
+WORKER = workers.Worker(
+    "reversal", outcomes=("voided", "refunded"), reasons=("provider_away", "provider_refused")
+)
 
 
 @dataclass(kw_only=True)
@@ -56,10 +59,17 @@ class Reversal:
                 with telemetry.span("reverse payment", carrier=parent):
                     await self._reverse(attempt)
             except (ConnectionError, TimeoutError, ProviderRefusedError) as error:
+                refused = isinstance(error, ProviderRefusedError)
+                WORKER.postponed("provider_refused" if refused else "provider_away")
                 telemetry.log().warning(
                     "reversal_postponed", order_id=attempt.order_id, error=type(error).__name__
                 )
         return len(claimed) == BATCH
+
+    async def oldest_seconds(self) -> float:
+        """Return for how long the oldest money has waited to go back."""
+        since = await self.store.waiting_since(_STATES)
+        return 0.0 if since is None else (self.clock() - since).total_seconds()
 
     async def _reverse(self, attempt: Attempt) -> None:
         match attempt.state:
@@ -91,5 +101,6 @@ class Reversal:
         failpoints.reach("payment.reversal.acknowledged")
         event = domain.reversed_(attempt, attempt.reversal or "cancelled")
         if await self.store.move(attempt, to, now=self.clock(), event=event) is not None:
+            WORKER.repaired(to.lower())
             telemetry.log().info("payment_reversed", order_id=attempt.order_id, state=to)
             self.announce()

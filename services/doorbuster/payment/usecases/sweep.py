@@ -3,16 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prometheus_client import Counter
-
-from doorbuster.kit import failpoints
+from doorbuster.kit import failpoints, workers
 from doorbuster.kit.clock import Clock
 from doorbuster.payment.domain import Limits
 from doorbuster.payment.ports import Orders, PaymentStore
 
 BATCH = 200
-PUBLISHED_AGAIN = Counter(
-    "doorbuster_payment_published_again", "PaymentSucceeded sent again because order had none"
+WORKER = workers.Worker(
+    "paid_order_sweep", outcomes=("known", "published_again"), reasons=("order_away",)
 )
 
 
@@ -34,13 +32,25 @@ class OrderSweep:
         )
         if not claimed:
             return False
-        missing = await self.orders.missing([attempt.order_id for attempt in claimed])
+        try:
+            missing = await self.orders.missing([attempt.order_id for attempt in claimed])
+        except (ConnectionError, TimeoutError):
+            WORKER.postponed("order_away", len(claimed))
+            raise
         failpoints.reach("payment.order.asked")
         lost = [attempt for attempt in claimed if attempt.order_id in missing]
         if lost:
             await self.store.publish(lost, now=now)
             failpoints.reach("payment.order.published")
-            PUBLISHED_AGAIN.inc(len(lost))
+            WORKER.repaired("published_again", len(lost))
             self.announce()
-        await self.store.note_known([a for a in claimed if a.order_id not in missing])
+        known = [attempt for attempt in claimed if attempt.order_id not in missing]
+        await self.store.note_known(known)
+        WORKER.repaired("known", len(known))
         return len(claimed) == BATCH
+
+    async def oldest_seconds(self) -> float:
+        """Return for how long order should have known the oldest sale of which nobody knows that it does."""
+        since = await self.store.unknown_since()
+        due_after = self.limits.order_known_after
+        return 0.0 if since is None else (self.clock() - since - due_after).total_seconds()
