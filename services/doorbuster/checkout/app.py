@@ -90,10 +90,8 @@ async def build() -> AsyncIterator[process.Service]:
         users = client.ServiceClient(
             callee="user", urls=settings.user_urls, session=session, signer=None
         )
-        permits = escrow.Escrow(
-            await enter(redis.open_servers(settings.redis_url)),
-            permit_seconds=settings.permit_seconds,
-        )
+        servers = await enter(redis.open_servers(settings.redis_url))
+        permits = escrow.Escrow(servers, permit_seconds=settings.permit_seconds)
         opened.push_async_callback(permits.close)
         events = await enter(bus.open_bus(settings.kafka_bootstrap))
         relay = outbox.Relay(engine, storage.OUTBOX, events)
@@ -102,6 +100,7 @@ async def build() -> AsyncIterator[process.Service]:
         check_out = CheckOut(
             board=board,
             permits=permits,
+            locks=escrow.ProductLocks(servers),
             inventory=inventory,
             store=store,
             limits=Limits(per_product=settings.most_per_product, direct=settings.most_direct),

@@ -1,5 +1,6 @@
 """What checkout needs of the world: inventory, the permits, its own orders."""
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +31,14 @@ class Permits(Protocol):
 
     async def untake(self, order_id: str, product_id: str, epoch: int) -> None:
         """Give back a permit with which nothing was reserved."""
+        ...
+
+
+class Locks(Protocol):
+    """The locks of products, for sales with the strategy Lock."""
+
+    def hold(self, product_id: str, *, within_seconds: float) -> AbstractAsyncContextManager[bool]:
+        """Hold a lock while the context is open; False: not in time. Raises EscrowAwayError on entry."""
         ...
 
 

@@ -1,9 +1,10 @@
-"""The stock permits in Redis: key layout, Lua and the batching client; used by checkout and inventory only.
+"""The stock permits in Redis, and the locks of the textbook: key layout, Lua and clients; for checkout and inventory.
 
 Redis holds a lossy upper bound of what may still be sold. It refuses early and cheaply; it never sells.
 """
 
 from .client import Escrow
+from .locks import ProductLocks
 from .model import (
     EscrowAwayError,
     Fate,
@@ -25,6 +26,7 @@ __all__ = [
     "Overdue",
     "Permit",
     "PermitRequest",
+    "ProductLocks",
     "Return",
     "Settlement",
     "Snapshot",

@@ -100,7 +100,7 @@ def _check_judge(item: internal.JudgeItem) -> None:
     _check_names(order_id=item.order_id, product_id=item.product_id, sale_uid=item.sale_uid)
     _require(1 <= len(item.request_hash) <= 128, "requestHash has 1 to 128 characters")
     _require(1 <= item.quantity <= 1_000_000, "quantity is 1 to 1000000")
-    _require(0 <= item.epoch < _BIG, "epoch is out of range")
+    _require(0 <= (item.epoch or 0) < _BIG, "epoch is out of range")
     _require(len(item.traceparent or "") <= 64, "traceparent is too long")
 
 
@@ -121,7 +121,6 @@ def _check_gate(gate: control.SaleGate) -> None:
     )
     _require(gate.close_time > gate.open_time, "closeTime is after openTime")
     _require(gate.close_time - gate.open_time <= MAX_WINDOW, "a sale lasts at most 168 h")
-    _require(gate.strategy != "Lock", "strategy Lock is not there yet: choose Escrow or Direct")
     _require(
         1 <= gate.reservation_timeout_seconds <= 86_400,
         "reservationTimeoutSeconds is 1 to 86400",

@@ -4,8 +4,9 @@ Each part can be away (``is_away``); inventory can also act and lose its reply (
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -107,6 +108,31 @@ class FakePermits:
             stock.available += stock.orders.pop(order_id, 0)
 
 
+class FakeLocks:
+    """Locks of products in memory; ``kept`` are those that somebody else never frees. No time passes in waiting."""
+
+    def __init__(self) -> None:
+        self.kept: set[str] = set()
+        self.held: list[str] = []
+        self.is_away = False
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @asynccontextmanager
+    async def hold(self, product_id: str, *, within_seconds: float) -> AsyncIterator[bool]:
+        """Hold a lock while the context is open; False at once when it is kept."""
+        if self.is_away:
+            raise escrow.EscrowAwayError("away")
+        if product_id in self.kept:
+            yield False
+            return
+        async with self._locks[product_id]:
+            self.held.append(product_id)
+            try:
+                yield True
+            finally:
+                self.held.remove(product_id)
+
+
 @dataclass
 class _Reservation:
     item: internal.ReserveItem
@@ -168,7 +194,7 @@ class FakeInventory:
         self._begin("judge")
         known = self._known(item.order_id, item.request_hash)
         stock = self.units[item.product_id]
-        if known is None and stock.epoch != item.epoch:
+        if known is None and item.epoch not in (None, stock.epoch):
             await self.warm(item.product_id)
             known = self._verdict(item.order_id, "STALE_EPOCH", item.product_id)
         verdict = known or self._short(item.order_id, item.product_id, item.quantity)

@@ -10,7 +10,13 @@ from doorbuster.checkout.usecases.board import SalesBoard
 from doorbuster.checkout.usecases.check_out import CheckOut, Limits
 from doorbuster.contracts import api
 from doorbuster.kit import ids
-from doorbuster.testing.shelf import FakeInventory, FakePlacedOrders, build_item, build_sale
+from doorbuster.testing.shelf import (
+    FakeInventory,
+    FakeLocks,
+    FakePlacedOrders,
+    build_item,
+    build_sale,
+)
 
 OPENS = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PHONE = ids.product_id("phone")
@@ -41,6 +47,7 @@ class World:
         self.clocks = Clocks()
         self.inventory = FakeInventory(lambda: self.clocks.now, *(sales or (build_sale(OPENS),)))
         self.permits = self.inventory.permits
+        self.locks = FakeLocks()
         for product_id, stock in self.inventory.units.items():
             self.permits.load(product_id, epoch=stock.epoch, permits=stock.available)
         self.store = FakePlacedOrders()
@@ -53,6 +60,7 @@ class World:
         self.checkout = CheckOut(
             board=self.board,
             permits=self.permits,
+            locks=self.locks,
             inventory=self.inventory,
             store=self.store,
             limits=self.limits,

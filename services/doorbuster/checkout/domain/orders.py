@@ -39,6 +39,11 @@ class PricedLine:
         """Whether the sale keeps permits in Redis."""
         return self.offer.sale.strategy == "Escrow"
 
+    @property
+    def needs_lock(self) -> bool:
+        """Whether orders of the sale ask for units one at a time."""
+        return self.offer.sale.strategy == "Lock"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PricedOrder:
@@ -153,9 +158,9 @@ def reserve_item(
 
 
 def judge_item(
-    order: PricedOrder, line: PricedLine, epoch: int, traceparent: str | None
+    order: PricedOrder, line: PricedLine, epoch: int | None, traceparent: str | None
 ) -> internal.JudgeItem:
-    """Ask what it means that Redis had no permit for this line."""
+    """Ask what it means that Redis had no permit for this line, or (without an epoch) for another one."""
     return internal.JudgeItem(
         order_id=order.order_id,
         request_hash=order.request_hash,
@@ -207,6 +212,23 @@ def announce(order: internal.PlacedOrder) -> events.OrderPlaced:
         placed_at=order.placed_at,
         topic=order.topic,
     )
+
+
+# As reserve judges the lines of an order: the first of these that one line meets is the answer.
+_WORST_FIRST: tuple[internal.ReserveOutcome, ...] = (
+    "UNKNOWN_PRODUCT",
+    "CLOSED",
+    "SUSPENDED",
+    "NOT_OPEN",
+    "SOLD_OUT",
+    "STALE_EPOCH",
+    "WAITING",
+)
+
+
+def severity(outcome: internal.ReserveOutcome) -> int:
+    """Rank a judgement of one line: the order's is the lowest; what inventory knows of the order comes first."""
+    return _WORST_FIRST.index(outcome) if outcome in _WORST_FIRST else -1
 
 
 _REFUSALS: dict[internal.ReserveOutcome, type[refusals.RefusalError]] = {

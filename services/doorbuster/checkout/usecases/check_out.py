@@ -10,20 +10,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import structs
+
 from doorbuster.checkout.domain import orders, refusals
 from doorbuster.checkout.domain.orders import PricedOrder, StoredOrder, Wanted
 from doorbuster.checkout.domain.soldout import SoldOutBits
-from doorbuster.checkout.ports import Inventory, OrderStore, Permits, Verdict
+from doorbuster.checkout.ports import Inventory, Locks, OrderStore, Permits, Verdict
 from doorbuster.contracts import api, internal
 from doorbuster.kit import clock, failpoints, ids, telemetry
 
 from . import meters
 from .admission import Admission, Sleep
 from .board import SalesBoard
-from .permitting import NoPermit, Permitted, take_permits
+from .locking import take_turn
+from .permitting import NoPermit, Permitted, take_permits, untake, without_turn
 
 TOTAL_SECONDS = 8.0
 FRESH_SECONDS = 0.25
+LOCK_WAIT_SECONDS = 3.0
 _DIRECT = ("direct",)
 # A permit can be cold or stale: warm, pause, ask again. After the last round the order goes without a permit.
 _PAUSES_SECONDS = (0.0, 0.03, 0.1, 0.3)
@@ -57,6 +61,7 @@ class CheckOut:
         *,
         board: SalesBoard,
         permits: Permits,
+        locks: Locks,
         inventory: Inventory,
         store: OrderStore,
         limits: Limits,
@@ -66,6 +71,7 @@ class CheckOut:
     ) -> None:
         self._board = board
         self._permits = permits
+        self._locks = locks
         self._inventory = inventory
         self._store = store
         self._now = now
@@ -160,6 +166,7 @@ class CheckOut:
             return await self._rounds(order)
 
     async def _rounds(self, order: PricedOrder) -> StoredOrder:
+        lock_until = self._monotonic() + LOCK_WAIT_SECONDS
         for pause in _PAUSES_SECONDS:
             if pause:
                 await self._sleep(pause)
@@ -168,7 +175,7 @@ class CheckOut:
                 meters.STALE.inc()
                 await self._inventory.warm(permitted.line.product_id)
                 continue
-            verdict = await self._ask_inventory(order, permitted)
+            verdict, permitted = await self._ask_inventory(order, permitted, lock_until)
             failpoints.reach("checkout.reserve.answered")
             if verdict.result.outcome == "STALE_EPOCH":
                 meters.STALE.inc()
@@ -177,17 +184,36 @@ class CheckOut:
             return await self._finish(order, verdict, permitted)
         meters.DEGRADED.labels("permit").inc()
         direct = Permitted(epochs={}, is_direct=True)
-        return await self._finish(order, await self._ask_inventory(order, direct), direct)
+        return await self._finish(order, *await self._ask_inventory(order, direct, lock_until))
 
-    async def _ask_inventory(self, order: PricedOrder, permitted: Permitted | NoPermit) -> Verdict:
-        """Reserve with the permits, or have a missing one judged."""
-        traceparent = telemetry.traceparent()
-        if isinstance(permitted, NoPermit):
-            return await self._inventory.judge(
-                orders.judge_item(order, permitted.line, permitted.permit.epoch, traceparent)
+    async def _ask_inventory(
+        self, order: PricedOrder, permitted: Permitted | NoPermit, lock_until: float
+    ) -> tuple[Verdict, Permitted | NoPermit]:
+        """Reserve with the permits and locks, or have a missing one judged; says also which of them it was."""
+        if isinstance(permitted, Permitted):
+            async with take_turn(
+                self._locks, order, lambda: lock_until - self._monotonic()
+            ) as turn:
+                if turn.kept is None:
+                    is_direct = permitted.is_direct or turn.is_direct
+                    return await self._reserve(order, permitted, is_direct=is_direct), permitted
+            await untake(self._permits, order.order_id, permitted.epochs)
+            permitted = without_turn(turn.kept)
+        verdict = await self._inventory.judge(
+            orders.judge_item(
+                order, permitted.line, permitted.permit.epoch, telemetry.traceparent()
             )
-        item = orders.reserve_item(order, permitted.epochs, traceparent)
-        if not permitted.is_direct:
+        )
+        if permitted.line.needs_lock and verdict.result.outcome == "STALE_EPOCH":
+            # Nothing was asked of Redis at any epoch: there may be units, and others are before this order.
+            verdict = Verdict(result=structs.replace(verdict.result, outcome="WAITING"))
+        return verdict, permitted
+
+    async def _reserve(
+        self, order: PricedOrder, permitted: Permitted, *, is_direct: bool
+    ) -> Verdict:
+        item = orders.reserve_item(order, permitted.epochs, telemetry.traceparent())
+        if not is_direct:
             return await self._inventory.reserve(item)
         await self._direct.wait_if_full(_DIRECT)
         with self._direct.under_way(_DIRECT):

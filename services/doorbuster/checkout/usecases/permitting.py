@@ -27,6 +27,11 @@ class NoPermit:
     permit: escrow.Permit
 
 
+def without_turn(line: PricedLine) -> NoPermit:
+    """Return what an order is told for a line whose lock others kept: as if no unit were left just now."""
+    return NoPermit(line=line, permit=escrow.Permit(outcome="OUT", epoch=line.offer.item.epoch))
+
+
 async def take_permits(permits: Permits, order: PricedOrder) -> Permitted | NoPermit:
     """Take a permit for each line whose sale keeps permits, in product order.
 
@@ -50,14 +55,14 @@ async def take_permits(permits: Permits, order: PricedOrder) -> Permitted | NoPe
             return Permitted(epochs=epochs, is_direct=True)
         meters.PERMITS.labels(permit.outcome).inc()
         if permit.outcome != "GRANTED":
-            await _untake(permits, order.order_id, epochs)
+            await untake(permits, order.order_id, epochs)
             return NoPermit(line=line, permit=permit)
         epochs[line.product_id] = permit.epoch
         failpoints.reach("checkout.permit.taken")
     return Permitted(epochs=epochs)
 
 
-async def _untake(permits: Permits, order_id: str, epochs: Mapping[str, int]) -> None:
+async def untake(permits: Permits, order_id: str, epochs: Mapping[str, int]) -> None:
     """Give permits back; one that cannot be given back now runs out by itself."""
     for product_id, epoch in epochs.items():
         try:
