@@ -119,14 +119,18 @@ class ReserveResults(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class JudgeItem(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """An order that got no permit (Redis said OUT) for this product and quantity."""
+    """One line of an order that got no permit (Redis said OUT), for this product and quantity.
+
+    ``epoch`` is that of the refusal; it is absent for the other lines of the order, of which only a final
+    answer is of interest.
+    """
 
     order_id: str
     request_hash: str
     product_id: str
     quantity: int
     sale_uid: str
-    epoch: int
+    epoch: int | None
     traceparent: str | None = None
 
 

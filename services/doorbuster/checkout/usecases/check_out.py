@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from msgspec import structs
-
 from doorbuster.checkout.domain import orders, refusals
 from doorbuster.checkout.domain.orders import PricedOrder, StoredOrder, Wanted
 from doorbuster.checkout.domain.soldout import SoldOutBits
@@ -199,15 +197,23 @@ class CheckOut:
                     return await self._reserve(order, permitted, is_direct=is_direct), permitted
             await untake(self._permits, order.order_id, permitted.epochs)
             permitted = without_turn(turn.kept)
-        verdict = await self._inventory.judge(
-            orders.judge_item(
-                order, permitted.line, permitted.permit.epoch, telemetry.traceparent()
-            )
-        )
-        if permitted.line.needs_lock and verdict.result.outcome == "STALE_EPOCH":
-            # Nothing was asked of Redis at any epoch: there may be units, and others are before this order.
-            verdict = Verdict(result=structs.replace(verdict.result, outcome="WAITING"))
-        return verdict, permitted
+        return await self._judge(order, permitted), permitted
+
+    async def _judge(self, order: PricedOrder, refused: NoPermit) -> Verdict:
+        """Have the line without a permit judged, and the others with it: one line that is gone ends the order.
+
+        Only a line that was refused a permit at some epoch can be stale.
+        """
+        traceparent = telemetry.traceparent()
+        epoch = None if refused.line.needs_lock else refused.permit.epoch
+        items = [orders.judge_item(order, refused.line, epoch, traceparent)]
+        items += [
+            orders.judge_item(order, line, None, traceparent)
+            for line in order.lines
+            if line is not refused.line
+        ]
+        verdicts = await asyncio.gather(*(self._inventory.judge(item) for item in items))
+        return min(verdicts, key=lambda verdict: orders.severity(verdict.result.outcome))
 
     async def _reserve(
         self, order: PricedOrder, permitted: Permitted, *, is_direct: bool
@@ -235,9 +241,10 @@ class CheckOut:
             return await self._place(order, result.pay_by)
         told, product_id = result.outcome, result.product_id
         if isinstance(permitted, NoPermit) and told not in _OWN:
-            # Nothing is known of this order, so what Redis said stands: the gate, the limit, or no permit.
-            told = _AS_TOLD.get(permitted.permit.outcome, told)
-            product_id = permitted.line.product_id
+            # Nothing is known of this order, so what Redis said of the gate or the limit stands.
+            said = _AS_TOLD.get(permitted.permit.outcome)
+            if said is not None:
+                told, product_id = said, permitted.line.product_id
         refusal = orders.refusal(told, order, product_id, self._board.authority_time())
         if told == "PAID":
             return await self._paid(order, refusal)

@@ -7,6 +7,7 @@ from doorbuster import escrow
 from doorbuster.checkout.domain.orders import PricedLine, PricedOrder
 from doorbuster.checkout.ports import Permits
 from doorbuster.kit import failpoints
+from doorbuster.kit.coalescer import QueueFullError
 
 from . import meters
 
@@ -53,6 +54,9 @@ async def take_permits(permits: Permits, order: PricedOrder) -> Permitted | NoPe
         except (escrow.EscrowAwayError, failpoints.ReplyLostError):
             meters.DEGRADED.labels("redis").inc()
             return Permitted(epochs=epochs, is_direct=True)
+        except QueueFullError:
+            await untake(permits, order.order_id, epochs)
+            raise
         meters.PERMITS.labels(permit.outcome).inc()
         if permit.outcome != "GRANTED":
             await untake(permits, order.order_id, epochs)

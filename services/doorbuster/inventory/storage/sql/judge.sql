@@ -1,5 +1,6 @@
--- An order that got no permit: is there any hope? A row of the same order id wins over everything; it is looked
--- up in the same statement, so a buyer who owns a unit is never told that there is none.
+-- A line of an order that got no permit: is there any hope? A row of the same order id wins over everything; it is
+-- looked up in the same statement, so a buyer who owns a unit is never told that there is none. A line that comes
+-- without an epoch is never stale.
 WITH asked AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::bigint[])
         WITH ORDINALITY AS a(order_id, hash, product_id, qty, sale_uid, epoch, at)
