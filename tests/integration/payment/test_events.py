@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from doorbuster.contracts import events
-from doorbuster.kit import bus, ids
+from doorbuster.kit import bus
 
 SALE_TOPIC = "sale.default.drop.orders"  # where the neighbours' orders belong
 
@@ -23,11 +23,6 @@ def bootstrap(servers: Any) -> str:
 
     asyncio.run(make())
     return address
-
-
-@pytest.fixture
-def buyer() -> str:
-    return ids.new_id("user")
 
 
 async def _heard(bootstrap: str, order_id: str, *expected: str) -> dict[str, events.Event]:

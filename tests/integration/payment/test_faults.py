@@ -6,14 +6,7 @@ from typing import Any
 
 import pytest
 
-from doorbuster.kit import ids
-
 CAPTURED = ("CAPTURED",)
-
-
-@pytest.fixture
-def buyer() -> str:
-    return ids.new_id("user")
 
 
 async def _one_charge(world: Any, order_id: str) -> None:
@@ -232,9 +225,9 @@ async def test_sold_orders_that_order_does_not_know_are_told_again(world: Any, b
         await asyncio.sleep(0.05)
     assert told.count("PaymentSucceeded") > 1
     world.neighbours.known.add(order_id)
-    query = "SELECT ask_order_at FROM payment WHERE order_id = $1"
+    query = "SELECT ask_order_at FROM payment WHERE order_id = :id"
     for _ in range(200):
-        [row] = await world.rows(query, order_id)
+        [row] = await world.rows(query, id=order_id)
         if row["ask_order_at"] is None:
             break
         await asyncio.sleep(0.05)

@@ -12,11 +12,6 @@ DECLINED_CARD = "4000000000000002"
 TOPIC = "sale.default.drop.orders"
 
 
-@pytest.fixture
-def buyer() -> str:
-    return ids.new_id("user")
-
-
 async def test_a_good_card_sells_once_and_is_captured(world: Any, buyer: str) -> None:
     order_id = world.neighbours.place(buyer)
     status, body = await world.pay(buyer, order_id, key="k1")
@@ -31,14 +26,14 @@ async def test_a_good_card_sells_once_and_is_captured(world: Any, buyer: str) ->
     )
     told = await world.events(order_id)
     assert told[:2] == [("PaymentSucceeded", TOPIC), ("PaymentCaptured", "orders")]
-    [row] = await world.rows("SELECT * FROM payment WHERE order_id = $1", order_id)
+    [row] = await world.rows("SELECT * FROM payment WHERE order_id = :id", id=order_id)
     assert (row["brand"], row["last4"]) == ("visa", "4242")
 
 
 async def test_the_event_carries_the_trace_of_the_order(world: Any, buyer: str) -> None:
     order_id = world.neighbours.place(buyer)
     await world.pay(buyer, order_id)
-    rows = await world.rows("SELECT traceparent FROM outbox WHERE event_key = $1", order_id)
+    rows = await world.rows("SELECT traceparent FROM outbox WHERE event_key = :id", id=order_id)
     assert rows[0]["traceparent"].split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
 
 

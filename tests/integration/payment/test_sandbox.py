@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from doorbuster.kit import migrations
+
 KEY = "sk_test_integration"
+
+
+@pytest.fixture(scope="module")
+def payment_dsn(fresh_postgres: str) -> str:
+    """One kind is enough: the sandbox keeps its own file."""
+    asyncio.run(migrations.upgrade("doorbuster.payment", fresh_postgres))
+    return fresh_postgres
 
 
 async def _call(
