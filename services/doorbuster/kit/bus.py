@@ -7,12 +7,20 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from . import telemetry
 
 PRODUCE_SECONDS = 5.0
 STOP_SECONDS = 1.0
+
+
+class TopicAwayError(ConnectionError):
+    """Kafka answers, but has no such topic (yet, or any more)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +46,7 @@ class Bus:
         self._lock = asyncio.Lock()
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Send all or raise (TimeoutError after 5 s, ConnectionError); some may have been sent then."""
+        """Send all or raise (TimeoutError after 5 s, ConnectionError, TopicAwayError); some may have been sent then."""
         try:
             async with asyncio.timeout(PRODUCE_SECONDS):
                 producer = await self._ready()
@@ -55,6 +63,9 @@ class Bus:
         except TimeoutError:
             await self.close()
             raise
+        except UnknownTopicOrPartitionError as error:
+            await self.close()
+            raise TopicAwayError("Kafka: UnknownTopicOrPartitionError") from error
         except Exception as error:
             await self.close()
             raise ConnectionError(f"Kafka: {type(error).__name__}") from error

@@ -2,7 +2,7 @@
 
 The relay is the same on PostgreSQL and MySQL: SELECT .. FOR UPDATE SKIP LOCKED LIMIT n; produce (acks=all, at most
 5 s); DELETE by ids; COMMIT. Never ``WHERE id > last_seen``: sequence gaps lose rows. A topic that does not take
-messages is left alone for a while, so that it does not hold up the others.
+messages is left alone for a while, longer every time, so that it does not hold up the others.
 """
 
 import asyncio
@@ -18,13 +18,14 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from . import failpoints, telemetry, workers
-from .bus import Bus, Message
+from .bus import Bus, Message, TopicAwayError
 from .database import Moment
 
 BATCH = 200
-TOPIC_PAUSE_SECONDS = 2.0
+TOPIC_PAUSE_SECONDS = 2.0  # doubles with every refusal in a row
+LONGEST_TOPIC_PAUSE_SECONDS = 60.0
 POLL_SECONDS = 0.2
-WORKER = workers.Worker("relay", outcomes=("sent",), reasons=("kafka_away",))
+WORKER = workers.Worker("relay", outcomes=("sent",), reasons=("kafka_away", "topic_away"))
 _ENCODER = msgspec.json.Encoder()
 _DELETE_BY_KEY = sa.text(
     "DELETE o FROM JSON_TABLE(:ids, '$[*]' COLUMNS (id BIGINT PATH '$')) AS done"
@@ -103,10 +104,15 @@ class Relay:
         self._outbox = outbox
         self._bus = bus
         self._paused: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
         self.wake = asyncio.Event()
 
     async def step(self) -> bool:
-        """Send one batch; true when there may be more. Raises what the store or Kafka raised."""
+        """Send one batch; true when there may be more. Raises what the store or Kafka raised.
+
+        A topic that is missing is nobody's failure but its own: the loop, which pauses after a failure, goes on
+        with the others at once.
+        """
         now = time.monotonic()
         self._paused = {topic: until for topic, until in self._paused.items() if until > now}
         async with self._engine.begin() as connection:
@@ -119,6 +125,10 @@ class Relay:
                 failpoints.reach("outbox.produced")
                 await self._delete(connection, sent)
         WORKER.repaired("sent", len(sent))
+        if isinstance(error, TopicAwayError):
+            WORKER.postponed("topic_away", len(rows) - len(sent))
+            telemetry.log().warning("topic_away", topics=sorted(self._paused))
+            return True
         if error is not None:
             WORKER.postponed("kafka_away", len(rows) - len(sent))
             raise error
@@ -156,11 +166,17 @@ class Relay:
             try:
                 await self._bus.send([_message(row) for row in group])
             except (TimeoutError, ConnectionError) as error:
-                self._paused[topic] = time.monotonic() + TOPIC_PAUSE_SECONDS
+                self._pause(topic)
                 failure = error
                 break
+            self._pauses.pop(topic, None)
             sent.extend(row["id"] for row in group)
         return sent, failure
+
+    def _pause(self, topic: str) -> None:
+        seconds = 2 * self._pauses.get(topic, TOPIC_PAUSE_SECONDS / 2)
+        self._pauses[topic] = min(seconds, LONGEST_TOPIC_PAUSE_SECONDS)
+        self._paused[topic] = time.monotonic() + self._pauses[topic]
 
 
 def _message(row: sa.RowMapping) -> Message:
