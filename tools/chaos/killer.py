@@ -23,6 +23,7 @@ PATIENCE_SECONDS = 75.0  # of a buyer, from the opening
 SEED_SECONDS = 300.0
 MARGIN_SECONDS = 10.0
 SWEEPS_SECONDS = 5.0  # the slowest worker's turn, twice, and a relay's
+LIVING_TOPICS = 3  # of the latest sales; the topics of older ones are gone for good, as those of settled sales are
 LOG_BYTES = 4_000_000
 TROUBLES = (
     *(StackError, KubectlError, ConnectionError, TimeoutError),
@@ -55,6 +56,7 @@ class Killer:
         self._book = enrol.CredentialBook()
         self._entrances: Mapping[str, enrol.Entrance] = {}
         self._enrolled_at = float("-inf")
+        self._topics: list[str] = []
 
     async def run(self, drawn: plan.Plan) -> report.Outcome:
         """Play one seed; what goes wrong, of whatever kind, is a violation of the outcome."""
@@ -97,6 +99,7 @@ class Killer:
         plans = drawn.crowd()
         await self._enrol(environment["DOORBUSTER_PUBLIC_URL"])
         placed = await sale.place(self._stack, drawn)
+        self._topics.append(placed.topic)
         people = crowd.Crowd(
             plans=plans,
             entrances=self._entrances,
@@ -146,7 +149,7 @@ class Killer:
     ) -> None:
         fault = strike.fault
         if isinstance(fault, faults.KafkaLoss):
-            fault = faults.KafkaLoss(topics=(placed.topic,))
+            fault = faults.KafkaLoss(topics=tuple(self._topics[-LIVING_TOPICS:]))
 
         def note(what: str) -> None:
             after = time.time() - placed.opens_at

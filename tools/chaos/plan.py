@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from typing_extensions import override
@@ -19,6 +19,7 @@ FEWEST_UNITS = 3
 MOST_FAULTS = 3
 EARLIEST_SECONDS = -0.2  # of a fault, from the opening
 RUSH_SECONDS = 1.5
+RUSH_SHARE = 0.7
 LATEST_SECONDS = 6.0
 SHORTEST_DOWN_SECONDS = 0.2
 LONGEST_DOWN_SECONDS = 3.0
@@ -34,14 +35,25 @@ LEASES: Mapping[str, float] = {
 }
 OPERATOR_EVERY = 5  # seeds
 OPERATOR_HOLD_SECONDS = 10  # the resource allows no less
-SERVICES = (
-    *("gateway-0", "gateway-1", "checkout-0", "checkout-1", "inventory", "payment"),
-    *("order", "notification", "user", "psp"),
-)
-STRATEGIES: Mapping[Strategy, int] = {"Escrow": 7, "Direct": 2}
+# How often each is drawn: most where units and money move.
+SERVICES: Mapping[str, int] = {
+    "inventory": 5,
+    "payment": 5,
+    "checkout-0": 2,
+    "checkout-1": 2,
+    "gateway-0": 1,
+    "gateway-1": 1,
+    "order": 2,
+    "psp": 2,
+    "user": 1,
+    "notification": 1,
+}
+OPERATOR_WEIGHT = 5  # in the sales that it arms
+DRAWS = 20  # tries for a fault on a part that is not struck yet
+STRATEGIES: Mapping[Strategy, int] = {"Escrow": 7, "Direct": 2, "Lock": 1}
 
 Channel = Literal["control", "operator"]
-Maker = Callable[[random.Random, Sequence[str]], faults.Fault]
+Maker = Callable[[random.Random, Channel], faults.Fault]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,39 +135,51 @@ def _draw_mix(chance: random.Random) -> crowd_plan.Mix:
 
 def _draw_strikes(chance: random.Random, channel: Channel) -> tuple[Strike, ...]:
     """Draw faults on parts that differ: a part is not struck again before it is healed."""
-    services = (*SERVICES, "operator") if channel == "operator" else SERVICES
     strikes: list[Strike] = []
-    struck: set[str] = set()
-    for _ in range(chance.randint(1, MOST_FAULTS)):
+    wanted = chance.randint(1, MOST_FAULTS)
+    for _ in range(DRAWS):
         (maker,) = chance.choices(list(MAKERS), list(MAKERS.values()))
-        fault = maker(chance, services)
-        rush = chance.random() < 0.7
-        moment = chance.uniform(EARLIEST_SECONDS, RUSH_SECONDS if rush else LATEST_SECONDS)
-        down = chance.uniform(SHORTEST_DOWN_SECONDS, LONGEST_DOWN_SECONDS)
-        if isinstance(fault, faults.Freeze):
-            down = chance.uniform(*FREEZE_SECONDS)
-        if fault.part in struck:
-            continue
-        struck.add(fault.part)
-        strikes.append(
-            Strike(fault=fault, at_seconds=round(moment, 3), down_seconds=round(down, 2))
-        )
+        fault = maker(chance, channel)
+        if all(fault.part != other.fault.part for other in strikes):
+            strikes.append(_draw_moment(chance, fault))
+        if len(strikes) == wanted:
+            break
     return tuple(sorted(strikes, key=lambda strike: strike.at_seconds))
 
 
-def _kill(chance: random.Random, services: Sequence[str]) -> faults.Fault:
-    return faults.Kill(chance.choice(services))
+def _draw_moment(chance: random.Random, fault: faults.Fault) -> Strike:
+    """Draw when and how long: most moments lie in the rush, where there is most to break."""
+    rush = chance.random() < RUSH_SHARE
+    moment = chance.uniform(EARLIEST_SECONDS, RUSH_SECONDS if rush else LATEST_SECONDS)
+    down = (SHORTEST_DOWN_SECONDS, LONGEST_DOWN_SECONDS)
+    if isinstance(fault, faults.Freeze):
+        down = FREEZE_SECONDS
+    return Strike(
+        fault=fault, at_seconds=round(moment, 3), down_seconds=round(chance.uniform(*down), 2)
+    )
 
 
-def _freeze(chance: random.Random, services: Sequence[str]) -> faults.Fault:
-    return faults.Freeze(chance.choice(services))
+def _service(chance: random.Random, channel: Channel) -> str:
+    weights = dict(SERVICES)
+    if channel == "operator":
+        weights["operator"] = OPERATOR_WEIGHT
+    (name,) = chance.choices(list(weights), list(weights.values()))
+    return name
 
 
-def _rollback(chance: random.Random, _services: Sequence[str]) -> faults.Fault:
+def _kill(chance: random.Random, channel: Channel) -> faults.Fault:
+    return faults.Kill(_service(chance, channel))
+
+
+def _freeze(chance: random.Random, channel: Channel) -> faults.Fault:
+    return faults.Freeze(_service(chance, channel))
+
+
+def _rollback(chance: random.Random, _channel: Channel) -> faults.Fault:
     return faults.RedisRollback(age_seconds=round(chance.uniform(0.1, 1.5), 2))
 
 
-def _conduct(chance: random.Random, _services: Sequence[str]) -> faults.Fault:
+def _conduct(chance: random.Random, _channel: Channel) -> faults.Fault:
     return faults.PspConduct(chance.choice(list(faults.CONDUCTS)))
 
 
@@ -163,11 +187,11 @@ MAKERS: Mapping[Maker, float] = {
     _kill: 6,
     _freeze: 2.5,
     _conduct: 2,
-    lambda chance, services: faults.RedisFlush(): 1.5,
-    lambda chance, services: faults.Kill("redis"): 1.5,
+    lambda chance, channel: faults.RedisFlush(): 1.5,
+    lambda chance, channel: faults.Kill("redis"): 1.5,
     _rollback: 2,
-    lambda chance, services: faults.Stop("kafka"): 1,
-    lambda chance, services: faults.KafkaLoss(): 1,
-    lambda chance, services: faults.PostgresCrash(): 2,
-    lambda chance, services: faults.Kill("mariadb"): 1,
+    lambda chance, channel: faults.Stop("kafka"): 1,
+    lambda chance, channel: faults.KafkaLoss(): 1,
+    lambda chance, channel: faults.PostgresCrash(): 2,
+    lambda chance, channel: faults.Kill("mariadb"): 1,
 }
