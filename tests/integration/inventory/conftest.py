@@ -11,9 +11,10 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
+from redis.asyncio import Redis
 
 from doorbuster.contracts import control, internal
-from doorbuster.escrow import Escrow, PermitRequest
+from doorbuster.escrow import Escrow, Permit, PermitRequest
 from doorbuster.inventory.storage import ControlStore, Ledger, StockStore, open_database
 from doorbuster.inventory.usecases.control import ControlRoom
 from doorbuster.inventory.usecases.pay import Payments
@@ -48,6 +49,7 @@ class Shop:
     returns: ReturnWorker
     reconciler: Reconciler
     room: ControlRoom
+    redis_client: Redis
     fence: int = 0
 
     async def pool(self, sku: str, capacity: int, **changes: Any) -> control.PoolState:
@@ -99,6 +101,40 @@ class Shop:
             )
             return (await self.reserver.judge([judge]))[0]
         return internal.ReserveResult(order_id=order, outcome=permit.outcome)  # type: ignore[arg-type]
+
+    async def permit(self, sku: str, order: str) -> Permit:
+        """Take a permit for one unit."""
+        return await self.escrow.permit(
+            PermitRequest(
+                order_id=order,
+                user_id=f"user_{order}",
+                product_id=ids.product_id(sku),
+                quantity=1,
+            )
+        )
+
+    async def buy_all(self, skus: list[str], order: str) -> internal.ReserveResult:
+        """Take permits in product order and reserve, or give them back and ask for a judgement."""
+        lines = []
+        for sku in sorted(skus, key=ids.product_id):
+            permit = await self.permit(sku, order)
+            if permit.outcome != "GRANTED":
+                for line in lines:
+                    await self.escrow.untake(order, line.product_id, line.epoch)
+                return await self._judge(sku, order, permit.epoch)
+            lines.append(self.line(sku, epoch=permit.epoch))
+        return (await self.reserver.reserve([self.item(order, *lines)]))[0]
+
+    async def _judge(self, sku: str, order: str, epoch: int) -> internal.ReserveResult:
+        item = internal.JudgeItem(
+            order_id=order,
+            request_hash="hash",
+            product_id=ids.product_id(sku),
+            quantity=1,
+            sale_uid=f"uid-{sku}",
+            epoch=epoch,
+        )
+        return (await self.reserver.judge([item]))[0]
 
     async def direct(
         self, sku: str, order: str, *, user: str = "", quantity: int = 1
@@ -225,6 +261,20 @@ async def shop(inventory_dsn: str, fresh_redis: str) -> AsyncIterator[Shop]:
 
 
 @pytest.fixture
+async def copies(inventory_dsn: str, fresh_redis: str) -> AsyncIterator[list[Shop]]:
+    """Three copies of the service on one store and one Redis, each with connections of its own."""
+    async with AsyncExitStack() as opened:
+        made = [
+            await opened.enter_async_context(open_shop(inventory_dsn, fresh_redis))
+            for _ in range(3)
+        ]
+        # Each copy took a fence of the same lease: only the newest is good.
+        for copy in made:
+            copy.fence = made[-1].fence
+        yield made
+
+
+@pytest.fixture
 async def shop_without_redis(inventory_dsn: str) -> AsyncIterator[Shop]:
     """The parts, wired to a port where no Redis listens."""
     async with open_shop(inventory_dsn, "redis://127.0.0.1:1/0") as made:
@@ -256,6 +306,7 @@ async def open_shop(inventory_dsn: str, redis_url: str) -> AsyncIterator[Shop]:
             returns=returns,
             reconciler=Reconciler(stock, escrow, warmer),
             room=ControlRoom(store, stock, escrow, warmer),
+            redis_client=client,
         )
         made.fence = (
             await made.room.take_fence(

@@ -278,9 +278,7 @@ async def test_the_pin_sweep_moves_only_what_payment_is_sure_of(shop, sku):
     for name in names:
         await shop.buy(sku, f"{sku}-{name}")
         await shop.pin(f"{sku}-{name}")
-    payment = Payment(
-        paid="SUCCEEDED", failed="FAILED", reversed="REVERSED", pending="PENDING"
-    )
+    payment = Payment(paid="SUCCEEDED", failed="FAILED", reversed="REVERSED", pending="PENDING")
     sweep = PinSweep(shop.ledger, payment, shop.payments, older_than_seconds=0.0)
     payment.is_away = True
     await sweep.step()
