@@ -179,7 +179,10 @@ class PaymentStore(Protocol):
         ...
 
     async def publish(self, attempts: Sequence[Attempt], *, now: datetime) -> None:
-        """Put PaymentSucceeded of these into the outbox once more."""
+        """Put PaymentSucceeded of these into the outbox once more, for the topic of all orders.
+
+        One that still waits there is not doubled.
+        """
         ...
 
     async def states(self, items: Sequence[tuple[str, int]]) -> dict[tuple[str, int], State]:

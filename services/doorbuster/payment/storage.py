@@ -261,10 +261,23 @@ class SqlPaymentStore:
                 )
 
     async def publish(self, attempts: Sequence[Attempt], *, now: datetime) -> None:
-        """Put PaymentSucceeded of these into the outbox once more."""
-        pairs = [(attempt.purchase.topic, domain.succeeded(attempt)) for attempt in attempts]
-        carriers = [_carrier(attempt) for attempt in attempts]
+        """Put PaymentSucceeded of these into the outbox once more, unless one still waits there.
+
+        It goes to the topic of all orders: the sale's own may be gone by now.
+        """
+        told = [(attempt, domain.succeeded(attempt)) for attempt in attempts]
         async with self._engine.begin() as connection:
+            waiting = await connection.scalars(
+                sa.select(OUTBOX.c.event_key).where(
+                    OUTBOX.c.topic == events.ORDERS_TOPIC,
+                    OUTBOX.c.type == events.PaymentSucceeded.type,
+                    OUTBOX.c.event_key.in_([attempt.order_id for attempt in attempts]),
+                )
+            )
+            known = set(waiting)
+            due = [(attempt, event) for attempt, event in told if attempt.order_id not in known]
+            pairs = [(events.ORDERS_TOPIC, event) for _, event in due]
+            carriers = [_carrier(attempt) for attempt, _ in due]
             await outbox.enqueue(connection, OUTBOX, pairs, now=now, carriers=carriers)
 
     async def states(self, items: Sequence[tuple[str, int]]) -> dict[tuple[str, int], State]:

@@ -234,8 +234,10 @@ async def test_order_is_asked_about_sold_attempts_until_it_knows_them(store: Any
     assert await store.claim_unknown(now=NOW, again_at=again_at, limit=10) == []
     [claimed] = await store.claim_unknown(now=LATER, again_at=again_at, limit=10)
     assert await store.claim_unknown(now=LATER, again_at=again_at, limit=10) == []
-    await store.publish([claimed], now=LATER)
-    assert await told(store) == [("sale.a.b.orders", "PaymentSucceeded")]
+    assert await told(store) == []
+    for _ in range(3):  # while the broker is away, nothing piles up
+        await store.publish([claimed], now=LATER)
+    assert await told(store) == [("orders", "PaymentSucceeded")]
     assert len(await store.claim_unknown(now=again_at, again_at=again_at, limit=10)) == 1
     await store.note_known([attempt])
     assert await store.claim_unknown(now=again_at, again_at=again_at, limit=10) == []
