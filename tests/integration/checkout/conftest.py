@@ -1,18 +1,21 @@
 """Checkout as it is built for production, on a real PostgreSQL; its peers are HTTP servers in this process.
 
-The inventory here is the shelf's fake behind real HTTP, so that its replies can be lost and its clock moved; the
-whole path through the real inventory, Redis and processes is in test_real_inventory.py.
+The inventory of ``open_shop`` is the shelf's fake behind real HTTP, so that its replies can be lost and its clock
+moved; that of ``drop`` is the real one, with Redis and Kafka, behind two checkouts.
 """
 
 import asyncio
 import os
+import secrets
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import aiohttp
 import asyncpg
 import jwt
+import msgspec
 import pytest
 from aiohttp import test_utils
 from aiohttp import web as aiohttp_web
@@ -20,13 +23,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devstack.keys import ensure_service_keys
 from doorbuster.checkout.app import build
-from doorbuster.contracts import internal
-from doorbuster.kit import auth, client, clock, ids, migrations, web
+from doorbuster.contracts import control, events
+from doorbuster.kit import auth, bus, client, clock, ids, migrations
 from doorbuster.testing.shelf import FakeInventory, build_sale
+from doorbuster.testing.shelf_server import ShelfServer
 
 PHONE = ids.product_id("phone")
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 DEAD_PORT_URL = "127.0.0.1:1"  # nobody listens there
+WITHIN_SECONDS = 30.0
+PRICE = 99.90
 
 
 class Identity:
@@ -56,62 +62,6 @@ class Identity:
         app = aiohttp_web.Application()
         app.router.add_get("/.well-known/jwks.json", jwks)
         return app
-
-
-class ShelfServer:
-    """The fake inventory behind HTTP; a reply that is lost is a connection that is cut after the act."""
-
-    def __init__(self, inventory: FakeInventory, keys) -> None:
-        self.inventory = inventory
-        self._keys = keys
-
-    def app(self) -> aiohttp_web.Application:
-        def route(method, path, handler):
-            async def guarded(request):
-                try:
-                    return web.json_response(await handler(request))
-                except client.UnavailableError:
-                    request.transport.close()
-                    raise
-
-            access = web.callers("checkout")
-            return web.Route(method=method, path=path, handler=guarded, access=access)
-
-        return web.create_app(
-            routes=[
-                route("GET", "/internal/v1/sales", lambda _request: self.inventory.sales()),
-                route("POST", "/internal/v1/reservations", self._reserve),
-                route("POST", "/internal/v1/judgements", self._judge),
-                route("POST", "/internal/v1/pins", self._pin),
-                route("GET", "/internal/v1/reservations/{id}", self._reservation),
-            ],
-            errors={},
-            authenticator=web.Authenticator(
-                services=auth.ServiceVerifier("inventory", self._keys)
-            ),
-        )
-
-    async def _verdicts(self, request, batch_type, one):
-        batch = await web.read_json(request, batch_type)
-        verdicts = [await one(item) for item in batch.items]
-        owners = {v.result.product_id: list(v.owners) for v in verdicts if v.owners is not None}
-        return internal.ReserveResults(results=[v.result for v in verdicts], owners=owners)
-
-    async def _reserve(self, request):
-        return await self._verdicts(request, internal.ReserveBatch, self.inventory.reserve)
-
-    async def _judge(self, request):
-        return await self._verdicts(request, internal.JudgeBatch, self.inventory.judge)
-
-    async def _pin(self, request):
-        batch = await web.read_json(request, internal.PinBatch)
-        return internal.PinResults(results=[await self.inventory.pin(i) for i in batch.items])
-
-    async def _reservation(self, request):
-        found = await self.inventory.reservation(request.match_info["id"])
-        if found is None:
-            raise web.NotFoundError("no such order")
-        return found
 
 
 class Shop:
@@ -157,6 +107,168 @@ class Shop:
         orders = await self.pool.fetch("SELECT * FROM placed_order ORDER BY order_id")
         events = await self.pool.fetch("SELECT * FROM outbox ORDER BY id")
         return [dict(row) for row in orders], [dict(row) for row in events]
+
+
+class Drop:
+    """One sale of its own sku on the real inventory, sold by two checkouts with ``strategy``."""
+
+    def __init__(self, env, operator, urls, session, identity, keys, strategy) -> None:
+        self.env, self.urls, self.session, self.strategy = env, urls, session, strategy
+        self.sku = f"t-{secrets.token_hex(6)}"
+        self.product = ids.product_id(self.sku)
+        self._operator, self._identity, self._keys = operator, identity, keys
+        self._turn = 0
+        self._gate = None
+
+    async def arm(self, units, *, opens_in=-1.0, hold_seconds=60, limit=1):
+        """Do as the operator: topic, pool, sale; wait until both checkouts show it."""
+        await bus.ensure_topic(
+            self.env["DOORBUSTER_KAFKA_BOOTSTRAP"],
+            events.sale_topic("t", self.sku),
+            partitions=1,
+            replication=1,
+        )
+        fence = await self._operator.call(
+            "POST",
+            "/control/v1/fences",
+            control.Fence,
+            body=control.FenceRequest(lease_namespace="t", lease_name=self.sku, holder="test"),
+        )
+        pool = control.PoolSpec(
+            capacity=units, owner_uid=self.sku, generation=1, fence=fence.fence
+        )
+        await self._operator.call(
+            "PUT", f"/control/v1/pools/{self.sku}", control.PoolState, body=pool
+        )
+        opens = clock.utc_now() + timedelta(seconds=opens_in)
+        self._gate = control.SaleGate(
+            namespace="t",
+            name=self.sku,
+            generation=1,
+            fence=fence.fence,
+            state="Active",
+            open_time=opens,
+            close_time=opens + timedelta(minutes=10),
+            strategy=self.strategy,
+            reservation_timeout_seconds=hold_seconds,
+            items=[
+                control.SaleItem(
+                    sku=self.sku, price_minor=9_990, currency="EUR", per_user_limit=limit
+                )
+            ],
+        )
+        await self._put_gate()
+        await self.eventually(self._is_armed, "the sale is armed")
+        await self.eventually(self._is_shown, "both checkouts show the sale")
+        return opens
+
+    async def change(self, **changes):
+        """Change the gate, as the operator does when its resource changes."""
+        self._gate = msgspec.structs.replace(
+            self._gate, generation=self._gate.generation + 1, **changes
+        )
+        await self._put_gate()
+
+    async def change_price(self, price_minor):
+        """Sell at another price from now on."""
+        [item] = self._gate.items
+        await self.change(items=[msgspec.structs.replace(item, price_minor=price_minor)])
+
+    async def _put_gate(self):
+        path = f"/control/v1/sales/{self.sku}"
+        await self._operator.call("PUT", path, control.SaleState, body=self._gate)
+
+    async def state(self):
+        states = await self._operator.call("GET", "/control/v1/sales?since=0", control.SaleStates)
+        return next(sale for sale in states.sales if sale.uid == self.sku)
+
+    async def _is_armed(self):
+        return (await self.state()).armed
+
+    async def _is_shown(self):
+        for url in self.urls:
+            async with self.session.get(f"{url}/v1/sales/t.{self.sku}") as response:
+                if response.status != 200:
+                    return False
+        return True
+
+    async def buy(self, user, key=None, *, at=None, quantity=1, price=PRICE):
+        """Press the button at the next checkout in turn, or at ``at``."""
+        self._turn += 1
+        url = self.urls[self._turn % len(self.urls) if at is None else at]
+        headers = {
+            "Authorization": f"Bearer {self._identity.token(user)}",
+            "Idempotency-Key": f"{self.sku}-{key or user}",
+        }
+        line = {"productId": self.product, "quantity": quantity, "price": price}
+        async with self.session.post(
+            f"{url}/v1/checkout", json={"products": [line]}, headers=headers
+        ) as response:
+            answer = await response.json(content_type=None)
+            return answer["orderId"] if response.status == 201 else answer["code"]
+
+    async def rush(self, buyers, *, prefix="user", **how):
+        users = [f"{prefix}_{number}" for number in range(buyers)]
+        return dict(
+            zip(users, await asyncio.gather(*(self.buy(u, **how) for u in users)), strict=True)
+        )
+
+    async def pin(self, order_id):
+        """Begin to pay, as payment does; returns the order."""
+        token = auth.ServiceSigner("payment", self._keys / "payment.pem").token("checkout")
+        url = f"{self.urls[0]}/internal/v1/orders/{order_id}/begin-payment"
+        async with self.session.post(
+            url, json={"attempt": 1}, headers={"Authorization": f"Bearer {token}"}
+        ) as response:
+            assert response.status == 200, await response.text()
+            return await response.json()
+
+    async def pay(self, order_id, *, user):
+        """Pin, then say on Kafka that it is paid, as payment does."""
+        order = await self.pin(order_id)
+        paid = events.PaymentSucceeded(
+            order_id=order_id,
+            user_id=user,
+            payment_id="txn_test",
+            attempt=1,
+            lines=[],
+            amount_minor=order["amountMinor"],
+            currency="EUR",
+            topic="orders",
+            paid_at=clock.utc_now(),
+        )
+        message = bus.Message(
+            topic="orders",
+            key=order_id,
+            value=msgspec.json.encode(paid),
+            headers=(("id", order_id), ("type", paid.type), ("version", "1")),
+        )
+        async with bus.open_bus(self.env["DOORBUSTER_KAFKA_BOOTSTRAP"]) as kafka:
+            await kafka.send([message])
+
+    async def are_sold(self, units):
+        return sum(item.sold for item in (await self.state()).items) == units
+
+    async def counters(self):
+        """Return (available, reserved, sold) of the sale."""
+        [item] = (await self.state()).items
+        return item.available, item.reserved, item.sold
+
+    @staticmethod
+    async def eventually(condition, what):
+        """Wait until ``condition()`` answers something true; returns it."""
+        deadline = asyncio.get_running_loop().time() + WITHIN_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            found = await condition()
+            if found:
+                return found
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"not within {WITHIN_SECONDS} s: {what}")
+
+    @staticmethod
+    def winners(answers):
+        """Return those of a rush who got an order."""
+        return {user: answer for user, answer in answers.items() if answer.startswith("order_")}
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +325,42 @@ async def empty_store(checkout_dsn):
         await connection.execute("TRUNCATE placed_order, outbox")
     finally:
         await connection.close()
+
+
+@pytest.fixture
+def strategy():
+    """How the sale of :class:`Drop` reserves its units."""
+    return "Escrow"
+
+
+@pytest.fixture
+async def drop(servers, stack, checkout_dsn, identity, monkeypatch, strategy):
+    """A sale of its own with two checkouts; a module that wants other strategies has its own ``strategy``."""
+    env = servers("inventory")
+    keys: Path = stack.layout.keys
+    async with AsyncExitStack() as opened:
+        session = await opened.enter_async_context(aiohttp.ClientSession())
+        users = await opened.enter_async_context(test_utils.TestServer(identity.app()))
+        settings = {
+            "DOORBUSTER_CHECKOUT_DSN": checkout_dsn,
+            "DOORBUSTER_REDIS_URL": env["DOORBUSTER_REDIS_URL"],
+            "DOORBUSTER_KAFKA_BOOTSTRAP": env["DOORBUSTER_KAFKA_BOOTSTRAP"],
+            "DOORBUSTER_INVENTORY_URLS": env["DOORBUSTER_INVENTORY_URLS"],
+            "DOORBUSTER_USER_URLS": str(users.make_url("")),
+            "DOORBUSTER_SERVICE_KEY_FILE": str(keys / "checkout.pem"),
+            "DOORBUSTER_SERVICE_KEYS_DIR": str(keys / "public"),
+        }
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        urls = []
+        for _ in range(2):
+            service = await opened.enter_async_context(build())
+            server = await opened.enter_async_context(test_utils.TestServer(service.app))
+            urls.append(str(server.make_url("")).rstrip("/"))
+        operator = client.ServiceClient(
+            callee="inventory",
+            urls=(env["DOORBUSTER_INVENTORY_URLS"],),
+            session=session,
+            signer=auth.ServiceSigner("operator", keys / "operator.pem"),
+        )
+        yield Drop(env, operator, urls, session, identity, keys, strategy)
