@@ -291,3 +291,26 @@ async def test_a_permit_of_an_order_that_died_before_its_next_permit_comes_back(
     assert await shop.permits_left(first) == (1, 0)
     assert (await shop.buy_all([first, second], f"{sku}-other")).outcome == "HELD"
     assert (await shop.buy_all([first, second], f"{sku}-dead")).outcome == "RELEASED"
+
+
+async def test_the_storm_finds_locks_that_are_taken_out_of_order(copies, sku):
+    connection = await asyncpg.connect(copies[0].dsn)
+    try:
+        right = await connection.fetchval("SELECT pg_get_functiondef('lock_products_of'::regproc)")
+        wrong = right.replace("ORDER BY product_id", "ORDER BY product_id DESC")
+        assert wrong != right
+        storm = Storm(copies, sku, 3)
+        await storm.prepare()
+        await connection.execute(wrong)
+        try:
+            async with asyncio.timeout(60):
+                while not storm.deadlocks:
+                    until = time.monotonic() + 1.0
+                    await asyncio.gather(
+                        *(storm.run(copies[n % 3], until) for n in range(CLIENTS))
+                    )
+        finally:
+            await connection.execute(right)
+        await check(storm)
+    finally:
+        await connection.close()
