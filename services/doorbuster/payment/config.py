@@ -10,7 +10,10 @@ from .domain import Limits
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentConfig:
-    """Settings of payment; ``recover_seconds`` must exceed the longest call that is under way."""
+    """Settings of payment; ``recover_seconds`` must exceed the longest call that is under way.
+
+    ``again_seconds`` is the pause before a capture, void or refund without an answer is tried again.
+    """
 
     dsn: str = config.setting("DOORBUSTER_PAYMENT_DSN", secret=True)
     kafka_bootstrap: str = config.setting("DOORBUSTER_KAFKA_BOOTSTRAP")
@@ -37,12 +40,15 @@ class PaymentConfig:
     order_known_seconds: float = config.setting(
         "DOORBUSTER_PAYMENT_ORDER_KNOWN_SECONDS", float, default=10
     )
+    again_seconds: float = config.setting("DOORBUSTER_PAYMENT_AGAIN_SECONDS", float, default=5)
     stripe_log: str = config.setting("STRIPE_LOG", default="")
 
     def require_sane(self) -> None:
         """Raise ConfigError for settings that must not be."""
         if self.stripe_log:
             raise config.ConfigError("STRIPE_LOG would write card numbers to the log: unset it")
+        if self.again_seconds <= 0:
+            raise config.ConfigError("DOORBUSTER_PAYMENT_AGAIN_SECONDS must be positive")
         if self.recover_seconds <= self.answer_seconds:
             raise config.ConfigError(
                 "DOORBUSTER_PAYMENT_RECOVER_SECONDS must exceed DOORBUSTER_PAYMENT_ANSWER_SECONDS"
@@ -54,5 +60,6 @@ class PaymentConfig:
             answer_within=timedelta(seconds=self.answer_seconds),
             take_over_after=timedelta(seconds=self.answer_seconds / 2),
             recover_after=timedelta(seconds=self.recover_seconds),
+            capture_again_after=timedelta(seconds=self.again_seconds),
             order_known_after=timedelta(seconds=self.order_known_seconds),
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import aiokafka
 import msgspec
 import pytest
 import sqlalchemy as sa
@@ -21,8 +22,9 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack import ports
-from doorbuster.kit import database, ids, migrations
-from doorbuster.testing.neighbours import PaymentNeighbours
+from doorbuster.contracts import events
+from doorbuster.kit import bus, database, failpoints, ids, migrations
+from doorbuster.testing.neighbours import SALE_TOPIC, PaymentNeighbours
 from doorbuster.testing.processes import Keys
 
 PSP_KEY = "sk_test_integration"
@@ -56,9 +58,10 @@ class Program:
     def admin_url(self) -> str:
         return f"http://127.0.0.1:{self.env['DOORBUSTER_ADMIN_PORT']}"
 
-    def start(self) -> None:
+    def start(self, **extra: str) -> None:
+        """Start it and wait until it listens; ``extra`` variables are for this life only."""
         program = Path(sys.executable).with_name("doorbuster")
-        base = {"PATH": os.environ["PATH"], "DOORBUSTER_LOG_LEVEL": "DEBUG"}
+        base = {"PATH": os.environ["PATH"], "DOORBUSTER_LOG_LEVEL": "DEBUG", **extra}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [program, self.command], env=base | self.env, stdout=log, stderr=log
@@ -81,6 +84,56 @@ class Program:
 
     def kill(self) -> None:
         self.stop(signal.SIGKILL)
+
+    def restart(self, **extra: str) -> None:
+        self.kill()
+        self.start(**extra)
+
+
+@dataclass(kw_only=True)
+class Broker:
+    """The topics as another service sees them."""
+
+    bootstrap: str
+
+    async def cancel(self, order_id: str, user_id: str, *, times: int = 1) -> None:
+        """Tell that an order was cancelled, as often as that."""
+        event = events.OrderCancelled(order_id=order_id, user_id=user_id, reason="changed my mind")
+        message = bus.Message(
+            topic=events.ORDERS_TOPIC,
+            key=order_id,
+            value=msgspec.json.encode(event),
+            headers=(("type", event.type), ("id", ids.new_id("evt"))),
+        )
+        async with bus.open_bus(self.bootstrap) as kafka:
+            await kafka.send([message] * times)
+
+    async def heard(self, order_id: str, *expected: str) -> list[events.Event]:
+        """Read both topics from their start until these types of events of an order were seen; returns all of it."""
+        seen: list[events.Event] = []
+        consumer = aiokafka.AIOKafkaConsumer(
+            *(events.ORDERS_TOPIC, SALE_TOPIC),
+            bootstrap_servers=self.bootstrap,
+            auto_offset_reset="earliest",
+        )
+        await consumer.start()
+        try:
+            async with asyncio.timeout(60):
+                while not set(expected) <= {event.type for event in seen}:
+                    for records in (await consumer.getmany(timeout_ms=500)).values():
+                        seen += [_event(record) for record in records if _is_of(record, order_id)]
+        finally:
+            await consumer.stop()
+        return seen
+
+
+def _is_of(record: Any, order_id: str) -> bool:
+    return bool(record.key.decode() == order_id)
+
+
+def _event(record: Any) -> events.Event:
+    kind = dict(record.headers)["type"].decode()
+    return msgspec.json.decode(record.value, type=events.BY_TYPE[kind])
 
 
 @dataclass(kw_only=True)
@@ -121,6 +174,15 @@ class World:
         ) as answer:
             return answer.status, await answer.json(content_type=None)
 
+    async def die_at(self, failpoint: str, user_id: str, order_id: str, **more: Any) -> None:
+        """Let the service die at a named point while it pays an order; it stays dead."""
+        await asyncio.to_thread(self.payment.restart, **{failpoints.VARIABLE: failpoint})
+        assert self.payment.process is not None
+        with suppress(aiohttp.ClientError):
+            await self.pay(user_id, order_id, **more)
+        status = await asyncio.to_thread(self.payment.process.wait, 30)
+        assert status == failpoints.EXIT_STATUS
+
     async def behave(self, **behaviour: Any) -> None:
         """Switch the provider's faults on; without arguments, off."""
         async with self.session.put(f"{self.psp.url}/admin/behaviour", json=behaviour) as answer:
@@ -155,6 +217,15 @@ class World:
         query = "SELECT type, topic FROM outbox WHERE event_key = :order ORDER BY id"
         return [(row["type"], row["topic"]) for row in await self.rows(query, order=order_id)]
 
+    async def one_charge(self, order_id: str) -> None:
+        """Assert that the provider took the price of an order exactly once, and holds no more of it."""
+        charged = [
+            intent
+            for intent in await self.intents(order_id)
+            if intent["status"] in ("requires_capture", "succeeded")
+        ]
+        assert [intent["amountCaptured"] for intent in charged] == [99_900]
+
     async def until_states(
         self, order_id: str, *expected: str, within_seconds: float = 15.0
     ) -> None:
@@ -173,6 +244,24 @@ def payment_dsn(request: pytest.FixtureRequest) -> str:
     dsn: str = request.getfixturevalue(f"fresh_{request.param}")
     asyncio.run(migrations.upgrade("doorbuster.payment", dsn))
     return dsn
+
+
+@pytest.fixture(scope="module")
+def bootstrap(servers: Any) -> str:
+    """Kafka with the topics that payment speaks on."""
+    address: str = servers("kafka")["DOORBUSTER_KAFKA_BOOTSTRAP"]
+
+    async def make() -> None:
+        for name in (events.ORDERS_TOPIC, SALE_TOPIC):
+            await bus.ensure_topic(address, name, partitions=1, replication=1)
+
+    asyncio.run(make())
+    return address
+
+
+@pytest.fixture
+def broker(bootstrap: str) -> Broker:
+    return Broker(bootstrap=bootstrap)
 
 
 def psp_environment(folder: Path) -> dict[str, str]:
@@ -200,6 +289,7 @@ def payment_environment(dsn: str, bootstrap: str, psp: Program, keys: Keys) -> d
         "DOORBUSTER_PAYMENT_ANSWER_SECONDS": str(ANSWER_SECONDS),
         "DOORBUSTER_PAYMENT_RECOVER_SECONDS": str(RECOVER_SECONDS),
         "DOORBUSTER_PAYMENT_ORDER_KNOWN_SECONDS": "1",
+        "DOORBUSTER_PAYMENT_AGAIN_SECONDS": "1",
         **keys.env("payment"),
     }
 
@@ -210,10 +300,10 @@ def programs(
 ) -> Iterator[dict[str, Any]]:
     """Both processes, started once a module and kind of database.
 
-    Kafka is away, so that events stay in the outbox, unless the module has a fixture ``bootstrap``. A module's
+    Kafka is away, so that events stay in the outbox, unless the module says ``KAFKA = True``. A module's
     SETTINGS go into both environments.
     """
-    has_kafka = hasattr(request.module, "bootstrap")
+    has_kafka = getattr(request.module, "KAFKA", False)
     bootstrap = request.getfixturevalue("bootstrap") if has_kafka else f"127.0.0.1:{free_port()}"
     settings = getattr(request.module, "SETTINGS", {})
     folder = tmp_path_factory.mktemp("payment")
