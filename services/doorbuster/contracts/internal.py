@@ -119,13 +119,14 @@ class ReserveResults(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class JudgeItem(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """One line of an order that got no permit (Redis said OUT), for this product and quantity.
+    """One line of an order that got no permit (Redis said OUT or USER_LIMIT), for this product and quantity.
 
     ``epoch`` is that of the refusal; it is absent for the other lines of the order, of which only a final
     answer is of interest.
     """
 
     order_id: str
+    user_id: str
     request_hash: str
     product_id: str
     quantity: int
@@ -135,7 +136,7 @@ class JudgeItem(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class JudgeBatch(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """``POST /internal/v1/judgements`` (caller: checkout): WAITING or SOLD_OUT, read from PostgreSQL.
+    """``POST /internal/v1/judgements`` (caller: checkout): WAITING, SOLD_OUT or USER_LIMIT, read from PostgreSQL.
 
     A reservation row of the same order id wins over both. An epoch other than PostgreSQL's answers
     STALE_EPOCH and makes inventory warm the product.

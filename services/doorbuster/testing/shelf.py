@@ -198,6 +198,12 @@ class FakeInventory:
             await self.warm(item.product_id)
             known = self._verdict(item.order_id, "STALE_EPOCH", item.product_id)
         verdict = known or self._short(item.order_id, item.product_id, item.quantity)
+        if verdict.result.outcome == "WAITING":
+            sale = next(sale for sale in self.listed if sale.uid == item.sale_uid)
+            view = next(view for view in sale.items if view.product_id == item.product_id)
+            mine = self._units_of(item.user_id, item.product_id)
+            if mine and mine + item.quantity > view.per_user_limit:
+                verdict = self._verdict(item.order_id, "USER_LIMIT", item.product_id)
         self._end()
         return verdict
 
@@ -276,13 +282,7 @@ class FakeInventory:
         self, item: internal.ReserveItem, line: internal.ReserveLine, sale: internal.SaleView
     ) -> internal.ReserveOutcome | None:
         view = next(view for view in sale.items if view.product_id == line.product_id)
-        mine = sum(
-            other.quantity
-            for found in self.reservations.values()
-            if found.item.user_id == item.user_id and found.state in _OWNING
-            for other in found.item.lines
-            if other.product_id == line.product_id
-        )
+        mine = self._units_of(item.user_id, line.product_id)
         rules: list[tuple[bool, internal.ReserveOutcome]] = [
             (line.epoch not in (None, self.units[line.product_id].epoch), "STALE_EPOCH"),
             (sale.state == "Cancelled" or self._now() >= sale.close_time, "CLOSED"),
@@ -292,6 +292,15 @@ class FakeInventory:
             (mine + line.quantity > view.per_user_limit, "USER_LIMIT"),
         ]
         return next((outcome for broken, outcome in rules if broken), None)
+
+    def _units_of(self, user_id: str, product_id: str) -> int:
+        return sum(
+            line.quantity
+            for found in self.reservations.values()
+            if found.item.user_id == user_id and found.state in _OWNING
+            for line in found.item.lines
+            if line.product_id == product_id
+        )
 
     def _drop_permits(self, item: internal.ReserveItem) -> None:
         for line in item.lines:

@@ -47,9 +47,10 @@ class Aisle:
         )
         return (await self.inventory.reserve(item)).result
 
-    async def judge(self, user, *, epoch=None, quantity=1, request_hash="h"):
+    async def judge(self, user, key="key", *, epoch=None, quantity=1, request_hash="h"):
         item = internal.JudgeItem(
-            order_id=self.order_id(user),
+            order_id=self.order_id(user, key),
+            user_id=f"{self.sku}{user}",
             request_hash=request_hash,
             product_id=self.product,
             quantity=quantity,
@@ -196,6 +197,8 @@ async def test_the_limit_counts_other_orders(aisle):
     shop = await aisle(5)
     await shop.reserve(1)
     assert (await shop.reserve(1, "another key")).outcome == "USER_LIMIT"
+    assert (await shop.judge(1, "another key")).result.outcome == "USER_LIMIT"
+    assert (await shop.judge(2)).result.outcome == "WAITING"
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ class Shop:
         if permit.outcome == "OUT":
             judge = internal.JudgeItem(
                 order_id=order,
+                user_id=user_id,
                 request_hash="hash",
                 product_id=product_id,
                 quantity=quantity,
@@ -128,6 +129,7 @@ class Shop:
     async def _judge(self, sku: str, order: str, epoch: int) -> internal.ReserveResult:
         item = internal.JudgeItem(
             order_id=order,
+            user_id=f"user_{order}",
             request_hash="hash",
             product_id=ids.product_id(sku),
             quantity=1,
@@ -180,11 +182,15 @@ class Shop:
         results = await self.reserver.pin([internal.PinItem(order_id=order, attempt=attempt)])
         return results[0].outcome
 
-    async def expire(self, order: str) -> None:
-        """Let a hold run out and be reaped, and its permits go home."""
+    async def age(self, order: str) -> None:
+        """Let a hold run out; nobody has come for it yet."""
         await self.row(
             "UPDATE reservation SET expires_at = clock_timestamp() WHERE order_id = $1", order
         )
+
+    async def expire(self, order: str) -> None:
+        """Let a hold run out and be reaped, and its permits go home."""
+        await self.age(order)
         await self.holds.step()
         await self.settle()
 

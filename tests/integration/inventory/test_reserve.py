@@ -137,6 +137,43 @@ async def test_a_limit_is_free_again_after_a_release(shop, sku):
     assert (await shop.buy(sku, f"{sku}-b", user="user_a")).outcome == "HELD"
 
 
+async def test_a_hold_that_is_over_does_not_stand_in_its_buyers_way_until_the_reaper_comes(
+    shop, sku
+):
+    await shop.pool(sku, 3)
+    await shop.sale(sku)
+    assert (await shop.buy(sku, f"{sku}-a", user="user_a")).outcome == "HELD"
+    judge = internal.JudgeItem(
+        order_id=f"{sku}-b",
+        user_id="user_a",
+        request_hash="hash",
+        product_id=ids.product_id(sku),
+        quantity=1,
+        sale_uid=f"uid-{sku}",
+        epoch=None,
+    )
+    assert (await shop.reserver.judge([judge]))[0].outcome == "USER_LIMIT"
+    await shop.age(f"{sku}-a")
+    assert (await shop.reserver.judge([judge]))[0].outcome == "WAITING"
+    assert (await shop.direct(sku, f"{sku}-b", user="user_a")).outcome == "HELD"
+    assert await shop.counters(sku) == (2, 1, 0)
+    assert await shop.state(f"{sku}-a") == "RELEASED"
+    assert (await shop.direct(sku, f"{sku}-c", user="user_a")).outcome == "USER_LIMIT"
+
+
+async def test_a_hold_of_other_products_too_is_left_to_the_reaper(shop, sku):
+    """Its rows are not locked here, and locks are taken in the order of the products."""
+    red, blue = f"{sku}-red", f"{sku}-blue"
+    for name in (red, blue):
+        await shop.pool(name, 3)
+        await shop.sale(name)
+    both = shop.item(f"{sku}-both", shop.line(red), shop.line(blue), user="user_a")
+    assert await shop.reserve(both) == ["HELD"]
+    await shop.age(f"{sku}-both")
+    assert (await shop.direct(red, f"{sku}-b", user="user_a")).outcome == "USER_LIMIT"
+    assert await shop.counters(blue) == (2, 1, 0)
+
+
 async def test_a_permit_of_an_older_epoch_is_refused(shop, sku):
     await shop.pool(sku, 5)
     await shop.sale(sku)
@@ -145,6 +182,7 @@ async def test_a_permit_of_an_older_epoch_is_refused(shop, sku):
     assert await shop.counters(sku) == (5, 0, 0)
     judge = internal.JudgeItem(
         order_id=f"{sku}-b",
+        user_id=f"user_{sku}-b",
         request_hash="hash",
         product_id=ids.product_id(sku),
         quantity=1,

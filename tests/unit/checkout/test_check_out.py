@@ -215,7 +215,6 @@ async def test_a_direct_sale_asks_for_no_permit(make_world, sale):
         ("NOT_OPEN", refusals.SaleNotOpenError),
         ("CLOSED", refusals.SaleClosedError),
         ("SUSPENDED", refusals.SaleSuspendedError),
-        ("USER_LIMIT", refusals.PerUserLimitError),
     ],
 )
 async def test_a_gate_that_redis_keeps_shut_refuses_strangers_but_no_owner(world, gate, error):
@@ -224,6 +223,15 @@ async def test_a_gate_that_redis_keeps_shut_refuses_strangers_but_no_owner(world
     world.permits.gates[PHONE] = gate
     assert await world.buy() == order
     with pytest.raises(error):
+        await world.buy("late", "late")
+
+
+async def test_a_limit_that_redis_remembers_is_judged_by_inventory(world):
+    await world.buy("greedy")
+    world.permits.gates[PHONE] = "USER_LIMIT"
+    with pytest.raises(refusals.PerUserLimitError):
+        await world.buy("greedy", "another key")
+    with pytest.raises(refusals.WaitingError):
         await world.buy("late", "late")
 
 

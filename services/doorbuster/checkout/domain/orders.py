@@ -163,6 +163,7 @@ def judge_item(
     """Ask what it means that Redis had no permit for this line, or (without an epoch) for another one."""
     return internal.JudgeItem(
         order_id=order.order_id,
+        user_id=order.user_id,
         request_hash=order.request_hash,
         product_id=line.product_id,
         quantity=line.quantity,
@@ -222,6 +223,7 @@ _WORST_FIRST: tuple[internal.ReserveOutcome, ...] = (
     "NOT_OPEN",
     "SOLD_OUT",
     "STALE_EPOCH",
+    "USER_LIMIT",
     "WAITING",
 )
 

@@ -35,7 +35,6 @@ _AS_TOLD: dict[str, internal.ReserveOutcome] = {
     "NOT_OPEN": "NOT_OPEN",
     "CLOSED": "CLOSED",
     "SUSPENDED": "SUSPENDED",
-    "USER_LIMIT": "USER_LIMIT",
 }
 
 
@@ -241,7 +240,8 @@ class CheckOut:
             return await self._place(order, result.pay_by)
         told, product_id = result.outcome, result.product_id
         if isinstance(permitted, NoPermit) and told not in _OWN:
-            # Nothing is known of this order, so what Redis said of the gate or the limit stands.
+            # Nothing is known of this order, so what Redis said of the gate stands. The limit is judged: Redis
+            # may not have heard yet that a hold of the same buyer is over.
             said = _AS_TOLD.get(permitted.permit.outcome)
             if said is not None:
                 told, product_id = said, permitted.line.product_id

@@ -81,6 +81,7 @@ class Ledger:
             [item.quantity for item in items],
             [item.sale_uid for item in items],
             [item.epoch for item in items],
+            [item.user_id for item in items],
         )
         return [
             internal.ReserveResult(

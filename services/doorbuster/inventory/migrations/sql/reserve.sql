@@ -1,6 +1,8 @@
 -- Reserves a batch of orders: each order gets all of its lines or nothing. One statement, one transaction: a paused
 -- caller can hold no lock. Order ids are distinct within a call. The lines come as parallel arrays; line_order is the
 -- index of the line's order from 1. A line without an epoch took no permit.
+--
+-- A hold of the same buyer that is over does not stand in his way until the reaper comes: it is released first.
 
 CREATE OR REPLACE FUNCTION reserve_batch(
     order_ids text[], user_ids text[], hashes text[], topics text[], parents text[],
@@ -32,8 +34,19 @@ DECLARE
     winners integer[] := '{}';
     holds integer[] := '{}';
     held text[];
+    overdue text[];
 BEGIN
     PERFORM 1 FROM inventory WHERE product_id = ANY (line_products) ORDER BY product_id FOR UPDATE;
+    overdue := ARRAY(
+        SELECT r.order_id FROM reservation r
+        WHERE r.state = 'HELD' AND r.expires_at <= clock_timestamp() AND r.user_id = ANY (user_ids)
+          AND NOT EXISTS (SELECT 1 FROM reservation_line l
+                          WHERE l.order_id = r.order_id AND l.product_id <> ALL (line_products))
+        ORDER BY r.order_id FOR UPDATE SKIP LOCKED
+    );
+    IF cardinality(overdue) > 0 THEN
+        PERFORM release_locked(overdue, 'expired');
+    END IF;
     moment := clock_timestamp();
     -- A new statement, so a snapshot that sees all that the owners of the locks before us did.
     FOR fact IN
