@@ -144,7 +144,9 @@ class Stage:
             scene.enter(url, [(each, entrances[each.name]) for each in plans])
             sampling = asyncio.Event()
             looks = asyncio.create_task(
-                sampler.sample_until(sampling, self.stores.addresses, scene.product, scene.recorder)
+                sampler.sample_until(
+                    sampling, self.stores.addresses, scene.product, scene.recorder
+                )
             )
             try:
                 yield scene

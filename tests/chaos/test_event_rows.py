@@ -1,0 +1,150 @@
+"""The rows of the crash table behind the point of sale: relay, broker, consumers."""
+
+import asyncio
+
+import pytest
+
+from chaos import faults
+from chaos.scene import until
+from doorbuster.contracts import events
+
+GRACE_SECONDS = 10.0
+SESSION_SECONDS = 10.0  # how long Kafka keeps the share of a consumer that died
+ORDER_KNOWN_SECONDS = 4.0  # as in conftest, as the next
+PIN_SWEEP_SECONDS = 5.0
+ORDER_MARGIN_SECONDS = 10.0  # the order service's own, past the pay-by
+
+
+async def order_is(stage, buyer, state, within_seconds=SESSION_SECONDS + GRACE_SECONDS):
+    await until(
+        f"order {state}",
+        lambda: stage.stores.order(buyer.order_id),
+        lambda seen: seen == state,
+        within_seconds=within_seconds,
+    )
+
+
+async def reservation_is(stage, buyer, state, within_seconds):
+    await until(
+        f"reservation {state}",
+        lambda: stage.stores.reservation(buyer.order_id),
+        lambda seen: seen == state,
+        within_seconds=within_seconds,
+    )
+
+
+@pytest.mark.parametrize("point", ["outbox.taken", "outbox.produced"])
+async def test_event_that_was_produced_and_not_deleted_makes_one_order(stage, tmp_path, point):
+    async with stage.sale(tmp_path) as scene:
+        buyer = scene.buyers[0]
+        await buyer.hold()
+        life = await stage.arm("payment", point)
+        await buyer.pay()
+        await life.died()
+        waiting = await stage.stores.waiting_events("payment", buyer.order_id)
+        assert waiting[0] == "PaymentSucceeded"
+        if point == "outbox.produced":
+            await order_is(stage, buyer, "CONFIRMED")  # it was told, and will be told again
+        await stage.start("payment")
+        assert await buyer.pay_on() == "PAID"
+        await scene.judge()
+        assert await stage.stores.waiting_events("payment", buyer.order_id) == []
+        await one_letter(stage, buyer)
+
+
+async def one_letter(stage, buyer):
+    await until(
+        "one letter, sent",
+        lambda: stage.stores.letters(buyer.order_id),
+        lambda seen: seen == [("confirmed", "SENT")],
+        within_seconds=SESSION_SECONDS + 2 * GRACE_SECONDS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "point"),
+    [
+        ("order", "order.orders.merged"),
+        ("order", "consumer.handled:2"),  # the first are OrderPlaced
+        ("inventory", "inventory.sold.committed"),
+        ("inventory", "consumer.handled"),
+        ("notification", "notification.letters.written"),
+    ],
+)
+async def test_event_that_was_handled_and_not_committed_is_handled_once(
+    stage, tmp_path, part, point
+):
+    async with stage.sale(tmp_path) as scene:
+        buyer = scene.buyers[0]
+        await buyer.hold()
+        await order_is(stage, buyer, "PENDING")
+        life = await stage.arm(part, point.partition(":")[0])
+        assert await buyer.pay_on() == "PAID"
+        await life.died()
+        if part == "inventory":
+            assert await stage.stores.reservation(buyer.order_id) == "SOLD"
+        await stage.start(part)
+        await order_is(stage, buyer, "CONFIRMED")
+        await scene.judge()
+        await one_letter(stage, buyer)
+
+
+async def test_broker_that_loses_everything_costs_no_order_and_no_unit(stage, tmp_path):
+    async with stage.sale(tmp_path, units=3, hold_seconds=8) as scene:
+        unpaid, sold, pinned = scene.buyers[:3]
+        await unpaid.hold()
+        await order_is(stage, unpaid, "PENDING")
+        await stage.stop("order")  # from now on its events lie in the broker alone
+        await sold.hold()
+        assert await sold.pay_on() == "PAID"
+        await reservation_is(stage, sold, "SOLD", PIN_SWEEP_SECONDS + GRACE_SECONDS)
+        await pinned.hold()
+        await stage.stores.behave(delayMillis=700)
+        paying = asyncio.create_task(pinned.pay_on())
+        await reservation_is(stage, pinned, "PAYING", GRACE_SECONDS)
+        await stage.kill("inventory")
+        assert await paying == "PAID"
+        await stage.stores.behave()
+        for buyer in (sold, pinned):
+            await until(
+                "the relay has brought everything to the broker",
+                lambda buyer=buyer: stage.stores.waiting_events("payment", buyer.order_id),
+                lambda seen: seen == [],
+                within_seconds=GRACE_SECONDS,
+            )
+        topic = events.sale_topic("default", scene.sku)
+        loss = faults.KafkaLoss(topics=(topic,))
+        await loss.strike(stage.stack)
+        await loss.heal(stage.stack)
+        await stage.start("inventory")
+        await stage.start("order")
+        await reservation_is(stage, pinned, "SOLD", PIN_SWEEP_SECONDS + 2 + GRACE_SECONDS)
+        for buyer in (sold, pinned):
+            known = ORDER_KNOWN_SECONDS + 2 + SESSION_SECONDS + GRACE_SECONDS
+            await order_is(stage, buyer, "CONFIRMED", known)
+        await order_is(stage, unpaid, "EXPIRED", ORDER_MARGIN_SECONDS + 2 + GRACE_SECONDS)
+        await scene.judge()
+
+
+async def test_order_sweep_that_died_tells_again_once_more(stage, tmp_path):
+    async with stage.sale(tmp_path) as scene:
+        buyer = scene.buyers[0]
+        await stage.stop("order")
+        life = await stage.arm("payment", "payment.order.published")
+        await buyer.hold()
+        assert await buyer.pay_on() == "PAID"
+        topic = events.sale_topic("default", scene.sku)
+        loss = faults.KafkaLoss(topics=(topic,))
+        await until(
+            "the event is in the broker",
+            lambda: stage.stores.waiting_events("payment", buyer.order_id),
+            lambda seen: seen == [],
+            within_seconds=GRACE_SECONDS,
+        )
+        await loss.strike(stage.stack)
+        await loss.heal(stage.stack)
+        await stage.start("order")
+        await life.died()
+        await stage.start("payment")
+        await order_is(stage, buyer, "CONFIRMED")
+        await scene.judge()
