@@ -7,8 +7,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 BUYERS ?= 1000
 UNITS ?= 5
+SEEDS ?= 10
+FIRST ?= 1
 
-.PHONY: help venv servers demo test lint unit integration e2e bench-sale lock clean
+.PHONY: help venv servers demo test lint unit integration e2e bench-sale chaos lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -40,6 +42,9 @@ integration: servers ## tests on the real servers, the real API server, and a sm
 
 e2e: servers ## the small end-to-end sale alone
 	@$(BIN)/pytest -q tests/e2e
+
+chaos: servers ## SEEDS=10 sales while processes, stores and the broker are killed; SEED=7 replays one
+	@$(BIN)/python -m chaos --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED))
 
 bench-sale: servers ## 1,000 buyers for 5 units: the figures of the README
 	@$(BIN)/python tests/bench/sale.py

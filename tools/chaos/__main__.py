@@ -19,10 +19,11 @@ from devstack.state import exclusive
 from . import killer, plan, report
 
 MOST_SEEDS = 10_000
+INTERRUPTED = 130
 
 
 def main() -> None:
-    """Entry point; exits 0 when every seed held, 1 when one did not or none ran, 2 when the stack would not come up."""
+    """Entry point; exits 0 when every seed held, 1 when one did not or none ran, 2 when the stack fails, 130 on Ctrl-C."""
     arguments = _parser().parse_args()
     seeds = _seeds(arguments)
     os.environ.update({name: str(value) for name, value in plan.LEASES.items()})
@@ -60,18 +61,19 @@ def _run(folder: pathlib.Path, seeds: Sequence[int], *, disturbed: bool, keep: b
     outcomes: list[report.Outcome] = []
     began = time.monotonic()
     stack.down(forget=True)  # what a killed run left
+    was_interrupted = False
     try:
         stack.up()
         print(f"the stack is up after {time.monotonic() - began:.1f}s", flush=True)
         plans = (plan.draw(seed, disturbed=disturbed) for seed in seeds)
         uvloop.run(_sell(killer.Killer(stack, folder), plans, outcomes))
     except KeyboardInterrupt:
-        print("interrupted", flush=True)
+        was_interrupted = True
     finally:
-        stack.down(forget=not keep)
         summary = report.summarize(outcomes, time.monotonic() - began)
         print(msgspec.json.encode(summary).decode(), flush=True)
-    return report.exit_status(summary)
+        stack.down(forget=not keep)
+    return INTERRUPTED if was_interrupted else report.exit_status(summary)
 
 
 async def _sell(
