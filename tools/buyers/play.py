@@ -84,14 +84,18 @@ async def fight_over(
     history: pathlib.Path,
     *,
     units: int | None = None,
+    patience: float | None = None,
 ) -> None:
-    """Let the cast fight over a sale that is there and not open yet, and write the history."""
+    """Let the cast fight over a sale that is there and not open yet, and write the history.
+
+    ``patience`` in seconds after the opening; some holds in a row and a little more by default.
+    """
     addresses = stores.Addresses.from_environment(environment)
     people = crowd.Crowd(
         plans=cast.plans,
         entrances=cast.entrances,
         seed=cast.seed,
-        patience_seconds=patience_seconds(sale),
+        patience_seconds=patience_seconds(sale) if patience is None else patience,
     )
     game = Game(url=environment["DOORBUSTER_PUBLIC_URL"], sale=sale.path, units=units)
     recorder = Recorder(history)
