@@ -23,7 +23,7 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Entry point; exits 0 when every seed held, 1 when one did not or none ran, 2 when the stack fails, 130 on Ctrl-C."""
+    """Exit 0 if every seed held, 1 if one did not or none ran, 2 if the stack fails, 130 if interrupted."""
     arguments = _parser().parse_args()
     seeds = _seeds(arguments)
     os.environ.update({name: str(value) for name, value in plan.LEASES.items()})
