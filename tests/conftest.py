@@ -7,6 +7,7 @@
         dsn = fresh_postgres                         # postgresql://user:password@host:port/database
 
     async def test_cache(fresh_redis): ...           # redis://…/N, an emptied database, a test's
+    async def test_slots(fresh_redis_cluster): ...   # redis+cluster://…, three servers, emptied
     async def test_events(topic_prefix): ...         # "t-1f9c…-", unique to a test
 
 A server that is missing is a failure that says what to run, never a skip.
@@ -35,6 +36,7 @@ from devstack.errors import StackError
 from devstack.layout import PROJECT
 from devstack.stack import Stack
 from devstack.state import exclusive
+from doorbuster.kit.redis import parse_cluster_url
 
 Servers = Callable[..., dict[str, str]]
 _TESTS_ROOT = Path(os.environ.get("DOORBUSTER_VAR") or PROJECT / "var") / "test"
@@ -181,6 +183,17 @@ def fresh_redis(servers: Servers, _redis_numbers: Iterator[int]) -> str:
     url = f"{base}/{next(_redis_numbers)}"
     with redis.Redis.from_url(url) as client:
         client.flushdb()
+    return url
+
+
+@pytest.fixture
+def fresh_redis_cluster(servers: Servers) -> str:
+    """The URL of a Redis Cluster of three servers, emptied for this test."""
+    url = servers("redis-cluster")["DOORBUSTER_REDIS_CLUSTER_URL"]
+    places, credentials = parse_cluster_url(url)
+    for host, port in places:
+        with redis.Redis(host=host, port=port, **credentials) as client:
+            client.flushdb()
     return url
 
 

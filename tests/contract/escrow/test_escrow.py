@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
@@ -45,9 +44,8 @@ def units_back(order: str, *, epoch: int = 1, quantity: int = 1) -> escrow.Retur
 class Desk:
     """An escrow with one product, and the words of these tests."""
 
-    def __init__(self, client: Redis, permit_seconds: float = 60.0) -> None:
-        self.client = client
-        self.escrow = escrow.Escrow(client, permit_seconds=permit_seconds)
+    def __init__(self, store: Redis | redis.Cluster, permit_seconds: float = 60.0) -> None:
+        self.escrow = escrow.Escrow(store, permit_seconds=permit_seconds)
 
     async def load(self, permits: int, *, epoch: int = 1, **changes: object) -> bool:
         return await self.escrow.load(PRODUCT, epoch=epoch, permits=permits, gate=gate(**changes))
@@ -69,9 +67,14 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(fresh_redis: str) -> AsyncIterator[Desk]:
-    async with redis.open_redis(fresh_redis) as client:
-        yield Desk(client)
+def desk(store) -> Desk:
+    return Desk(store)
+
+
+@pytest.fixture
+async def server(store, server_of) -> Redis:
+    """The server that holds the product."""
+    return await server_of(store, f"{{{PRODUCT}}}:st")
 
 
 async def test_nothing_loaded_is_cold(desk):
@@ -121,15 +124,15 @@ async def test_a_shut_gate_lets_nobody_in(desk, changes, outcome):
     assert await desk.left() == (3, 0)
 
 
-async def test_the_gate_opens_by_the_clock_of_redis(desk):
-    seconds, micros = await desk.client.time()
+async def test_the_gate_opens_by_the_clock_of_redis(desk, server):
+    seconds, micros = await server.time()
     opening = seconds * 1000 + micros // 1000 + 150
     await desk.load(1, open_at_millis=opening)
     assert await desk.ask("early") == "NOT_OPEN"
     async with asyncio.timeout(5):
         while await desk.ask("early") == "NOT_OPEN":  # noqa: ASYNC110 - Redis rings no bell
             await asyncio.sleep(0.01)
-    seconds, micros = await desk.client.time()
+    seconds, micros = await server.time()
     assert seconds * 1000 + micros // 1000 >= opening
     assert await desk.left() == (0, 1)
 
@@ -249,9 +252,9 @@ async def test_a_load_says_what_it_loaded(desk):
     assert held == escrow.Snapshot(epoch=4, permits=5, unsettled=0, gate=wanted)
 
 
-async def test_overdue_permits_are_given_to_one_reaper_and_settled_ones_to_none(fresh_redis):
-    async with redis.open_redis(fresh_redis) as client:
-        desk = Desk(client, permit_seconds=0.05)
+async def test_overdue_permits_are_given_to_one_reaper_and_settled_ones_to_none(redis_url):
+    async with redis.open_servers(redis_url) as store:
+        desk = Desk(store, permit_seconds=0.05)
         await desk.load(5)
         for order in "abc":
             await desk.ask(order)
@@ -270,24 +273,26 @@ async def test_overdue_permits_are_given_to_one_reaper_and_settled_ones_to_none(
         assert await desk.left() == (2, 2)
 
 
-async def test_an_overdue_permit_that_is_asked_for_again_lives_on(fresh_redis):
-    async with redis.open_redis(fresh_redis) as client:
-        await Desk(client, permit_seconds=0.01).load(5)
-        await Desk(client, permit_seconds=0.01).ask("a")
-        await Desk(client, permit_seconds=60).ask("a")
-        await asyncio.sleep(0.02)
-        assert await Desk(client).escrow.overdue(PRODUCT) == []
+async def test_an_overdue_permit_that_is_asked_for_again_lives_on(store):
+    await Desk(store, permit_seconds=0.01).load(5)
+    await Desk(store, permit_seconds=0.01).ask("a")
+    await Desk(store, permit_seconds=60).ask("a")
+    await asyncio.sleep(0.02)
+    assert await Desk(store).escrow.overdue(PRODUCT) == []
 
 
-async def test_scripts_survive_that_redis_forgets_them(desk):
+async def test_scripts_survive_that_redis_forgets_them(desk, server):
     await desk.load(5)
-    await desk.client.script_flush()
+    await server.script_flush()
     assert await desk.ask("a") == "GRANTED"
 
 
-async def test_a_redis_that_is_away_has_one_name():
-    async with redis.open_redis("redis://127.0.0.1:1/0") as client:
-        desk = Desk(client)
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1:1/0", "redis+cluster://127.0.0.1:1,127.0.0.1:2"]
+)
+async def test_a_redis_that_is_away_has_one_name(url):
+    async with redis.open_servers(url) as store:
+        desk = Desk(store)
         calls = (
             lambda: desk.ask("a"),
             lambda: desk.settle("a", Fate.KEEP),
@@ -304,14 +309,40 @@ async def test_a_redis_that_is_away_has_one_name():
                 await call()
 
 
-async def test_a_redis_that_cannot_write_is_away(desk):
+@pytest.mark.parametrize(("setting", "useless"), [("min-replicas-to-write", 1), ("maxmemory", 1)])
+async def test_a_redis_that_cannot_write_is_away(desk, server, setting, useless):
     await desk.load(5)
-    await desk.client.config_set("min-replicas-to-write", 1)
+    usual = (await server.config_get(setting))[setting]
+    await server.config_set(setting, useless)
     try:
         with pytest.raises(escrow.EscrowAwayError):
             await desk.ask("a")
     finally:
-        await desk.client.config_set("min-replicas-to-write", 0)
+        await server.config_set(setting, usual)
+
+
+async def test_a_replica_is_away_for_everybody(fresh_redis, servers):
+    """As after a fail-over that a client has not heard of: it answers, but must not be believed."""
+    host = (
+        fresh_redis.removeprefix("redis://")
+        .rpartition("/")[0]
+        .rpartition(":")[0]
+        .rpartition("@")[2]
+    )
+    async with redis.open_redis(fresh_redis) as client:
+        desk = Desk(client)
+        await desk.load(5)
+        await client.execute_command("REPLICAOF", host, "1")
+        try:
+            for call in (
+                lambda: desk.ask("a"),
+                lambda: desk.load(5, epoch=2),
+                lambda: desk.escrow.survey([PRODUCT]),
+            ):
+                with pytest.raises(escrow.EscrowAwayError):
+                    await call()
+        finally:
+            await client.execute_command("REPLICAOF", "NO", "ONE")
 
 
 async def test_in_a_storm_permits_are_neither_lost_nor_made(desk):

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import redis as sync_redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -97,13 +97,17 @@ class Machine(RuleBasedStateMachine):
 
     url = ""
 
+    @staticmethod
+    def empty() -> None:
+        """Empty the Redis of ``url``."""
+        raise NotImplementedError
+
     def __init__(self) -> None:
         super().__init__()
-        with sync_redis.Redis.from_url(self.url) as client:
-            client.flushdb()
+        self.empty()
         self.model = Model()
         self.runner = asyncio.Runner()
-        self.opened = redis.open_redis(self.url)
+        self.opened = redis.open_servers(self.url)
         self.desk = escrow.Escrow(self.runner.run(self.opened.__aenter__()), permit_seconds=600)
 
     def teardown(self) -> None:
@@ -151,8 +155,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def flush(self) -> None:
-        with sync_redis.Redis.from_url(self.url) as client:
-            client.flushdb()
+        self.empty()
         self.model.is_cold = True
         self.model.entries = {}
 
@@ -170,14 +173,18 @@ class Machine(RuleBasedStateMachine):
             )
 
 
-def test_redis_agrees_with_the_model(fresh_redis: str) -> None:
+def test_redis_agrees_with_the_model(redis_url: str, flush: Callable[[str], None]) -> None:
     class Here(Machine):
-        url = fresh_redis
+        url = redis_url
+
+        @staticmethod
+        def empty() -> None:
+            flush(redis_url)
 
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=60,
+            max_examples=40,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

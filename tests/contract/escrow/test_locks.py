@@ -13,21 +13,21 @@ KEY = f"product:{{{PRODUCT}}}:lock"
 
 
 @pytest.fixture
-async def client(fresh_redis):
-    async with redis.open_redis(fresh_redis) as opened:
-        yield opened
+async def client(store, server_of):
+    """The server that holds the lock."""
+    return await server_of(store, KEY)
 
 
-async def test_the_lock_is_the_one_of_the_textbook(client):
-    locks = escrow.ProductLocks(client)
+async def test_the_lock_is_the_one_of_the_textbook(store, client):
+    locks = escrow.ProductLocks(store)
     async with locks.hold(PRODUCT, within_seconds=5):
         assert len(await client.get(KEY)) == 32
         assert 55 <= await client.ttl(KEY) <= 60
     assert await client.exists(KEY) == 0
 
 
-async def test_processes_take_turns(client):
-    first, second = escrow.ProductLocks(client), escrow.ProductLocks(client)
+async def test_processes_take_turns(store):
+    first, second = escrow.ProductLocks(store), escrow.ProductLocks(store)
     async with first.hold(PRODUCT, within_seconds=5):
         started = time.monotonic()
         async with second.hold(PRODUCT, within_seconds=0.3) as is_held:
@@ -44,23 +44,23 @@ async def _take(locks):
         return is_held
 
 
-async def test_whoever_waits_in_the_line_of_a_process_waits_no_longer_than_he_said(client):
-    locks = escrow.ProductLocks(client)
+async def test_whoever_waits_in_the_line_of_a_process_waits_no_longer_than_he_said(store):
+    locks = escrow.ProductLocks(store)
     async with locks.hold(PRODUCT, within_seconds=5):
         async with locks.hold(PRODUCT, within_seconds=0.1) as is_held:
             assert not is_held
     assert await _take(locks)
 
 
-async def test_only_the_holder_frees_the_lock(client):
-    locks = escrow.ProductLocks(client)
+async def test_only_the_holder_frees_the_lock(store, client):
+    locks = escrow.ProductLocks(store)
     async with locks.hold(PRODUCT, within_seconds=5):
         await client.set(KEY, "somebody else, after it ran out", ex=60)
     assert await client.get(KEY) == b"somebody else, after it ran out"
 
 
-async def test_a_lock_whose_holder_must_have_died_is_taken_over(client):
-    locks = escrow.ProductLocks(client, overdue_seconds=10)
+async def test_a_lock_whose_holder_must_have_died_is_taken_over(store, client):
+    locks = escrow.ProductLocks(store, overdue_seconds=10)
     await client.set(KEY, "fresh", ex=55)
     async with locks.hold(PRODUCT, within_seconds=0.1) as is_held:
         assert not is_held, "held for 5 s: its holder may be alive"
@@ -72,15 +72,15 @@ async def test_a_lock_whose_holder_must_have_died_is_taken_over(client):
     assert await client.exists(KEY) == 0
 
 
-async def test_a_redis_that_forgets_the_lock_while_it_is_held_is_no_error(client):
-    locks = escrow.ProductLocks(client)
+async def test_a_redis_that_forgets_the_lock_while_it_is_held_is_no_error(store, client):
+    locks = escrow.ProductLocks(store)
     async with locks.hold(PRODUCT, within_seconds=5):
         await client.flushdb()
-        assert await _take(escrow.ProductLocks(client)), "two at a time: PostgreSQL decides"
+        assert await _take(escrow.ProductLocks(store)), "two at a time: PostgreSQL decides"
 
 
 async def test_without_redis_the_lock_is_away_for_all_in_the_line_at_once():
-    async with redis.open_redis("redis://127.0.0.1:1/0") as client:
-        locks = escrow.ProductLocks(client)
+    async with redis.open_redis("redis://127.0.0.1:1/0") as nobody:
+        locks = escrow.ProductLocks(nobody)
         answers = await asyncio.gather(*(_take(locks) for _ in range(50)), return_exceptions=True)
     assert {type(answer) for answer in answers} == {escrow.EscrowAwayError}

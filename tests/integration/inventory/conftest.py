@@ -287,12 +287,19 @@ async def shop_without_redis(inventory_dsn: str) -> AsyncIterator[Shop]:
         yield made
 
 
+@pytest.fixture
+async def shop_on_cluster(inventory_dsn: str, fresh_redis_cluster: str) -> AsyncIterator[Shop]:
+    """The parts, wired to a Redis Cluster."""
+    async with open_shop(inventory_dsn, fresh_redis_cluster) as made:
+        yield made
+
+
 @asynccontextmanager
 async def open_shop(inventory_dsn: str, redis_url: str) -> AsyncIterator[Shop]:
     """Wire the parts as app.py does, without the loops."""
     async with AsyncExitStack() as opened:
         database = await opened.enter_async_context(open_database(inventory_dsn))
-        client = await opened.enter_async_context(redis.open_redis(redis_url))
+        client = await opened.enter_async_context(redis.open_servers(redis_url))
         escrow = Escrow(client, permit_seconds=0.2)
         ledger = Ledger(database, hold_seconds=120)
         stock = StockStore(database)
