@@ -20,16 +20,18 @@ from aiokafka.errors import KafkaError
 
 from devstack.errors import StackError
 from devstack.stack import Stack
+from doorbuster.__main__ import ORDERS_PARTITIONS
+from doorbuster.contracts import events
 from doorbuster.kit import bus
 
 CALL_SECONDS = 5.0
-DIE_SECONDS = 15.0
+DIE_SECONDS = 30.0
 POLL_SECONDS = 0.02
 SERVE_SECONDS = 120.0
 SUPERVISE_SECONDS = 0.1
 TOPIC_SECONDS = 30.0
 TOPIC_AGAIN_SECONDS = 0.2
-PARTITIONS = 3
+SALE_PARTITIONS = 3
 DUMP = "dump.rdb"
 
 Conduct = Literal["drop_reply", "error", "acted_error", "delay", "crash"]
@@ -115,8 +117,8 @@ class Stop:
         return f"stop:{self.part}"
 
     async def strike(self, stack: Stack) -> None:
-        """End it as its owner would."""
-        await asyncio.to_thread(stack.stop, self.part)
+        """End it as its owner would, without holding up those who start other parts."""
+        await asyncio.to_thread(_end, stack, self.part, signal.SIGTERM)
 
     async def heal(self, stack: Stack) -> None:
         """Start it again and wait until it serves."""
@@ -177,7 +179,6 @@ class KafkaLoss:
     async def heal(self, stack: Stack) -> None:
         """Start it empty and make the topics again, as a deployment (and the operator, for a sale's) does."""
         await asyncio.to_thread(_revive, stack, self.part)
-        await asyncio.to_thread(stack.restart, "topics")
         await make_topics(stack.env()["DOORBUSTER_KAFKA_BOOTSTRAP"], self.topics)
 
 
@@ -190,7 +191,7 @@ class PostgresCrash:
 
     async def strike(self, stack: Stack) -> None:
         """End it at once and wait until it is gone."""
-        await asyncio.to_thread(_quit, stack, self.part)
+        await asyncio.to_thread(_end, stack, self.part, signal.SIGQUIT)
 
     async def heal(self, stack: Stack) -> None:
         """Start it; it recovers from its log."""
@@ -219,17 +220,18 @@ class PspConduct:
 
 
 async def make_topics(bootstrap: str, names: tuple[str, ...]) -> None:
-    """Create topics that may be there already; raises TimeoutError when Kafka does not take them."""
+    """Create the common topic and these, unless they are there; raises TimeoutError when Kafka does not take them."""
+    wanted = {events.ORDERS_TOPIC: ORDERS_PARTITIONS, **dict.fromkeys(names, SALE_PARTITIONS)}
     async with asyncio.timeout(TOPIC_SECONDS):
-        for name in names:
+        for name, partitions in wanted.items():
             # Nobody can wake us: the broker is only starting.
-            while not await _has_topic(bootstrap, name):  # noqa: ASYNC110
+            while not await _has_topic(bootstrap, name, partitions):  # noqa: ASYNC110
                 await asyncio.sleep(TOPIC_AGAIN_SECONDS)
 
 
-async def _has_topic(bootstrap: str, name: str) -> bool:
+async def _has_topic(bootstrap: str, name: str, partitions: int) -> bool:
     try:
-        await bus.ensure_topic(bootstrap, name, partitions=PARTITIONS, replication=1)
+        await bus.ensure_topic(bootstrap, name, partitions=partitions, replication=1)
     except (KafkaError, OSError):
         return False
     return True
@@ -247,15 +249,16 @@ def _signal(stack: Stack, part: str, number: int) -> None:
             raise
 
 
-def _quit(stack: Stack, part: str) -> None:
+def _end(stack: Stack, part: str, number: int) -> None:
+    """Send its main process the signal that ends it, and wait until it is gone."""
     members = stack.processes().get(part, [])
     if not members:
         return
-    members[0].send_signal(signal.SIGQUIT)
+    members[0].send_signal(number)
     deadline = time.monotonic() + DIE_SECONDS
     while stack.is_running(part):
         if time.monotonic() > deadline:
-            raise StackError(f"{part} does not end by SIGQUIT")
+            raise StackError(f"{part} does not end by {signal.Signals(number).name}")
         time.sleep(POLL_SECONDS)
 
 
