@@ -14,7 +14,9 @@ PARTS = (
 
 
 @pytest.mark.parametrize("part", PARTS)
-async def test_the_platform_sells_again_and_nothing_stays_held(stage, servers, tmp_path, part):
+async def test_the_platform_sells_again_and_nothing_stays_held(
+    stage, servers, tmp_path, record_property, part
+):
     if part == "operator":
         await asyncio.to_thread(servers, part)
     async with stage.sale(tmp_path, units=4, hold_seconds=HOLD_SECONDS) as scene:
@@ -34,7 +36,7 @@ async def test_the_platform_sells_again_and_nothing_stays_held(stage, servers, t
         assert await fresh.pay_on(deadline=back + SELLS_WITHIN_SECONDS) == "PAID"
         sold_after = time.monotonic() - back
         assert sold_after <= SELLS_WITHIN_SECONDS
-        print(f"{part}: sells {sold_after:.1f} s after it is back")
+        record_property("sells_again_after_seconds", round(sold_after, 2))
         # The rest is bounded by the checker: at rest nothing is HELD or PAYING, and every unit can be bought.
         await paying.pay_on()
         await scene.judge()

@@ -2,11 +2,13 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from chaos import faults
 from chaos.scene import until
 from doorbuster.contracts import events
+from doorbuster.kit import bus
 
 GRACE_SECONDS = 10.0
 SESSION_SECONDS = 10.0  # how long Kafka keeps the share of a consumer that died
@@ -126,11 +128,12 @@ async def test_broker_that_loses_everything_costs_no_order_and_no_unit(stage, tm
         await scene.judge()
 
 
-async def test_order_sweep_that_died_tells_again_once_more(stage, tmp_path):
+@pytest.mark.parametrize("point", ["payment.order.asked", "payment.order.published"])
+async def test_order_sweep_that_died_tells_again_once_more(stage, tmp_path, point):
     async with stage.sale(tmp_path) as scene:
         buyer = scene.buyers[0]
         await stage.stop("order")
-        life = await stage.arm("payment", "payment.order.published")
+        life = await stage.arm("payment", point)
         await buyer.hold()
         assert await buyer.pay_on() == "PAID"
         topic = events.sale_topic("default", scene.sku)
@@ -148,3 +151,56 @@ async def test_order_sweep_that_died_tells_again_once_more(stage, tmp_path):
         await stage.start("payment")
         await order_is(stage, buyer, "CONFIRMED")
         await scene.judge()
+
+
+@pytest.mark.parametrize(
+    ("part", "point"),
+    [
+        ("payment", "payment.reversal.stored"),
+        ("payment", "payment.reversal.acknowledged"),
+        ("inventory", "inventory.reversal.committed"),
+    ],
+)
+async def test_cancelled_order_is_refunded_and_its_unit_returned_once(
+    stage, tmp_path, part, point
+):
+    async with stage.sale(tmp_path) as scene:
+        buyer = scene.buyers[0]
+        await buyer.hold()
+        assert await buyer.pay_on() == "PAID"
+        await attempt_is(stage, buyer, "CAPTURED")
+        await reservation_is(stage, buyer, "SOLD", SESSION_SECONDS + GRACE_SECONDS)
+        life = await stage.arm(part, point)
+        await cancel(stage, buyer)
+        await life.died()
+        await stage.start(part)
+        await attempt_is(stage, buyer, "REFUNDED")
+        await reservation_is(stage, buyer, "RETURNED", SESSION_SECONDS + GRACE_SECONDS)
+        units = await stage.stores.units(scene.product)
+        assert (units.available, units.sold) == (scene.units, 0)
+        await scene.judge()
+
+
+async def attempt_is(stage, buyer, state):
+    await until(
+        f"attempt {state}",
+        lambda: stage.stores.attempts(buyer.order_id),
+        lambda seen: seen == [state],
+        within_seconds=SESSION_SECONDS + 2 * GRACE_SECONDS,
+    )
+
+
+async def cancel(stage, buyer):
+    """Say what the order service will say of a paid order that was cancelled."""
+    event = events.OrderCancelled(
+        order_id=buyer.order_id, user_id=buyer.user_id, reason="requested"
+    )
+    headers = (("id", buyer.order_id), ("type", event.type), ("version", "1"))
+    async with bus.open_bus(stage.environment["DOORBUSTER_KAFKA_BOOTSTRAP"]) as opened:
+        message = bus.Message(
+            topic=events.ORDERS_TOPIC,
+            key=buyer.order_id,
+            value=msgspec.json.encode(event),
+            headers=headers,
+        )
+        await opened.send([message])

@@ -224,6 +224,22 @@ async def test_decline_whose_process_died_before_it_told_inventory_is_told_by_it
         await scene.judge()
 
 
+async def test_inventory_that_died_after_it_put_a_declined_unit_back_takes_another_card(
+    stage, tmp_path
+):
+    async with stage.sale(tmp_path) as scene:
+        buyer = scene.buyers[0]
+        life = await stage.arm("inventory", "inventory.decline.committed")
+        await buyer.hold()
+        assert await buyer.pay_on(card=CARD_THAT_DECLINES) == "DECLINED"
+        await life.died()
+        assert await stage.stores.reservation(buyer.order_id) == "HELD"
+        await stage.start("inventory")
+        assert await buyer.pay_on("p2") == "PAID"
+        await scene.judge()
+        await is_charged_once(stage, buyer)
+
+
 async def test_authorised_commit_leaves_its_event_and_everything_follows(stage, tmp_path):
     async with stage.sale(tmp_path) as scene:
         buyer = scene.buyers[0]

@@ -1,4 +1,4 @@
-"""The rows of the crash table about the stores: release, return, epoch, Redis lost and rolled back, PostgreSQL's crash."""
+"""The rows of the crash table about the stores: release, return, epoch, Redis lost or old, PostgreSQL's crash."""
 
 import asyncio
 import contextlib
