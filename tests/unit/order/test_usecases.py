@@ -147,3 +147,28 @@ async def test_what_changed_is_announced(world: World) -> None:
 async def test_an_empty_batch_touches_no_store(world: World) -> None:
     world.store.away = True
     await world.hear()
+
+
+async def test_an_order_whose_event_is_lost_is_kept_once_its_time_to_pay_is_over(
+    world: World,
+) -> None:
+    world.placed_at_checkout()
+    assert (await world.orders.show_status(ORDER, BUYER)).status == "pending"
+    assert world.store.orders == {}
+    world.time = stories.at(140)
+    assert (await world.orders.show_status(ORDER, BUYER)).status == "pending"
+    world.reserved("RELEASED")
+    await world.orders.sweep()
+    assert (await world.orders.show_status(ORDER, BUYER)).status == "expired"
+
+
+async def test_the_age_of_the_oldest_order_counts_from_when_it_should_have_been_asked_about(
+    world: World,
+) -> None:
+    assert await world.orders.oldest_seconds() == 0
+    await world.hear(stories.placed(1), stories.placed(2, pay_by=stories.at(150)))
+    world.time = stories.at(121 + 10 + 7)
+    assert await world.orders.oldest_seconds() == 7
+    await world.hear(stories.failed(3))  # nothing else is known of it
+    world.time = stories.at(1000)
+    assert await world.orders.oldest_seconds() == 1000 - 121 - 10
