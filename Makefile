@@ -10,7 +10,7 @@ UNITS ?= 5
 SEEDS ?= 10
 FIRST ?= 1
 
-.PHONY: help venv servers demo test lint unit integration e2e bench-sale chaos lock clean
+.PHONY: help venv servers demo test lint unit explore integration e2e bench-sale chaos chaos-rows lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ lint: venv ## ruff, mypy strict, import-linter
 unit: venv ## fast tests without any server
 	@$(BIN)/pytest -q tests/unit
 
+explore: venv ## search the models of the protocol, the larger worlds too (minutes)
+	@PYTHONPATH=tools $(BIN)/python -m explorer --deep
+
 integration: servers ## tests on the real servers, the real API server, and a small sale
 	@tools/pytest_groups.sh \
 	  "tests/contract tests/integration --ignore=tests/integration/payment --ignore=tests/integration/gateway" \
@@ -45,6 +48,9 @@ e2e: servers ## the small end-to-end sale alone
 
 chaos: servers ## SEEDS=10 sales while processes, stores and the broker are killed; SEED=7 replays one
 	@$(BIN)/python -m chaos --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED))
+
+chaos-rows: servers ## every row of the crash table on the real stack (tests/chaos)
+	@$(BIN)/pytest -q tests/chaos
 
 bench-sale: servers ## 1,000 buyers for 5 units: the figures of the README
 	@$(BIN)/python tests/bench/sale.py

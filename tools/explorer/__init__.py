@@ -1,0 +1,1 @@
+"""The explorer: small models of the protocol, and a search through every state they can reach."""
