@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import random
 import secrets
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 
@@ -45,7 +46,9 @@ class Crowd:
     clock_looks: int = CLOCK_LOOKS
 
 
-async def read_clock(url: str, sale: str, looks: int = CLOCK_LOOKS) -> Clock:
+async def read_clock(
+    url: str, sale: str, looks: int = CLOCK_LOOKS, *, tls: ssl.SSLContext | None = None
+) -> Clock:
     """Look at the sale's page until it is there, then a few times for the clock.
 
     A page may come from a short-lived copy, which can only be late: the largest offset seen is the
@@ -53,7 +56,7 @@ async def read_clock(url: str, sale: str, looks: int = CLOCK_LOOKS) -> Clock:
     """
     deadline = time.monotonic() + PAGE_SECONDS
     offsets: list[float] = []
-    async with Visitor(url, "198.19.255.254") as visitor:
+    async with Visitor(url, "198.19.255.254", tls=tls) as visitor:
         while True:
             before = time.time() * 1000
             try:
@@ -70,13 +73,19 @@ async def read_clock(url: str, sale: str, looks: int = CLOCK_LOOKS) -> Clock:
 
 
 async def fight(
-    url: str, sale: str, crowd: Crowd, recorder: Recorder, *, units: int | None = None
+    url: str,
+    sale: str,
+    crowd: Crowd,
+    recorder: Recorder,
+    *,
+    units: int | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Clock:
     """Let the crowd fight for the sale's one product, and return when everybody went home.
 
     Must be called before the opening, early enough for every buyer to open his connection.
     """
-    clock = await read_clock(url, sale, crowd.clock_looks)
+    clock = await read_clock(url, sale, crowd.clock_looks, tls=tls)
     at, wall = now_ms()
     recorder.write(
         Run(
@@ -105,7 +114,7 @@ async def fight(
         for plan in crowd.plans:
             entrance = crowd.entrances[plan.name]
             recorder.write(Enrolled(buyer=plan.name, user=entrance.user_id, is_able=plan.is_able))
-            visitor = Visitor(url, plan.address, token=entrance.access_token)
+            visitor = Visitor(url, plan.address, token=entrance.access_token, tls=tls)
             visitors.append(visitor)
             chance = random.Random(f"{crowd.seed}/{plan.name}/life")
             buyers.append(Buyer(plan, visitor, scene, chance))

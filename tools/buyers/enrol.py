@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Sequence
 
@@ -68,6 +69,8 @@ async def enrol(
     plans: Sequence[Plan],
     book: CredentialBook,
     progress: Callable[[int], None] = lambda done: None,
+    *,
+    tls: ssl.SSLContext | None = None,
 ) -> dict[str, Entrance]:
     """Bring every buyer in and keep the book up to date: by refresh, else log-in, else sign-up.
 
@@ -75,7 +78,7 @@ async def enrol(
     """
     entrances: dict[str, Entrance] = {}
     waiting = iter(plans)
-    async with Visitor(url, plans[0].address) as visitor:
+    async with Visitor(url, plans[0].address, tls=tls) as visitor:
 
         async def usher() -> None:
             for plan in waiting:  # shared by all ushers: each takes the next buyer

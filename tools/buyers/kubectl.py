@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 CALL_SECONDS = 30.0
 STOP_SECONDS = 5.0
@@ -30,6 +32,11 @@ class Kubectl:
         """Return the names of all objects of a kind in the namespace."""
         said = self._run(["get", kind, "-o", "name"])
         return [line.partition("/")[2] for line in said.splitlines()]
+
+    def read(self, kind: str, name: str) -> dict[str, Any]:
+        """Return one object of the namespace."""
+        found: dict[str, Any] = json.loads(self._run(["get", kind, name, "-o", "json"]))
+        return found
 
     @contextlib.asynccontextmanager
     async def watching(

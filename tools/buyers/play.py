@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import pathlib
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -17,11 +18,12 @@ REST_SECONDS = 90.0  # after the last buyer: the longest hold, two sweeps and a 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Game:
-    """What is played: the sale ``namespace.name`` at ``url``, and how many units are promised."""
+    """What is played: the sale ``namespace.name`` at ``url``, how many units are promised, whom to trust."""
 
     url: str
     sale: str
     units: int | None = None
+    tls: ssl.SSLContext | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,11 +40,11 @@ async def play(
 ) -> None:
     """Let the crowd fight; with ``addresses`` the product's counters are sampled all the while."""
     if addresses is None or "inventory" in addresses.missing:
-        await crowd.fight(game.url, game.sale, people, recorder, units=game.units)
+        await crowd.fight(game.url, game.sale, people, recorder, units=game.units, tls=game.tls)
         return
-    clock = await crowd.read_clock(game.url, game.sale, looks=1)
+    clock = await crowd.read_clock(game.url, game.sale, looks=1, tls=game.tls)
     async with _sampling(addresses, clock.page.product_id, recorder):
-        await crowd.fight(game.url, game.sale, people, recorder, units=game.units)
+        await crowd.fight(game.url, game.sale, people, recorder, units=game.units, tls=game.tls)
 
 
 async def judge(

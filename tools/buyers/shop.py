@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime
+import functools
 import ssl
 import urllib.parse
 from types import TracebackType
@@ -57,13 +58,23 @@ class SalePage:
 
 
 class Visitor:
-    """One browser: connections of its own, kept alive; X-Forwarded-For carries its address."""
+    """One browser: connections of its own, kept alive; X-Forwarded-For carries its address.
 
-    def __init__(self, url: str, address: str, *, token: str | None = None) -> None:
+    ``tls`` is whom to trust at an https address, by default whom this machine trusts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        address: str,
+        *,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url} is no address of a shop")
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = (tls or _trusted_here()) if parts.scheme == "https" else None
         self._host = parts.hostname
         self._port = parts.port or (443 if self._tls else 80)
         self._base = parts.path.rstrip("/")
@@ -144,18 +155,33 @@ class Visitor:
         answer = await self.call("GET", f"/v1/sales/{sale}")
         if not answer.is_success:
             raise UnexpectedAnswerError(f"sale {sale}: {answer.status} {answer.code}")
-        page = answer.body
-        if len(page["products"]) != 1:
-            raise UnexpectedAnswerError(f"sale {sale} does not have one product")
-        (product,) = page["products"]
-        return SalePage(
-            product_id=product["productId"],
-            price=product["price"],
-            open_ms=round(_unix_ms(page["openTime"])),
-            close_ms=round(_unix_ms(page["closeTime"])),
-            server_ms=_unix_ms(page["serverTime"]),
-            phase=page["phase"],
+        try:
+            return _sale_page(sale, answer.body)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnexpectedAnswerError(f"sale {sale}: its page is none of this shop's") from error
+
+
+@functools.cache
+def _trusted_here() -> ssl.SSLContext:
+    """One for all visitors: reading this machine's authorities takes longer than a connection."""
+    return ssl.create_default_context()
+
+
+def _sale_page(sale: str, page: dict[str, Any]) -> SalePage:
+    count = len(page["products"])
+    if count != 1:
+        raise UnexpectedAnswerError(
+            f"sale {sale} has {count} products: a crowd fights over exactly one"
         )
+    (product,) = page["products"]
+    return SalePage(
+        product_id=product["productId"],
+        price=product["price"],
+        open_ms=round(_unix_ms(page["openTime"])),
+        close_ms=round(_unix_ms(page["closeTime"])),
+        server_ms=_unix_ms(page["serverTime"]),
+        phase=page["phase"],
+    )
 
 
 def _unix_ms(text: str) -> float:
