@@ -120,3 +120,15 @@ async def test_the_oldest_letters_go_first(store: LetterStore) -> None:
         stories.order_id(3),
         stories.order_id(2),
     }
+
+
+async def test_the_oldest_letter_that_waits_is_known_though_it_is_claimed(
+    store: LetterStore,
+) -> None:
+    assert await store.waiting_since() is None
+    await write(store, stories.paid(1))
+    await store.write([(letter(stories.paid(2)), CARRIER)], NOW + LEASE)
+    [claim] = await store.claim(NOW, limit=1, leased_until=NOW + LEASE)
+    assert await store.waiting_since() == NOW
+    await store.settle(claim.letter, Outcome.SENT, at=NOW, again_at=NOW, why="")
+    assert await store.waiting_since() == NOW + LEASE

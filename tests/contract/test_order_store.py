@@ -183,3 +183,16 @@ async def test_a_settled_order_is_no_longer_claimed(store: OrderStore) -> None:
 
 async def test_an_empty_merge_is_nothing(store: OrderStore) -> None:
     await store.merge([], NOW)
+
+
+async def test_the_oldest_unpaid_orders_are_known_though_they_are_claimed(
+    store: OrderStore,
+) -> None:
+    assert await store.waiting_since() == (None, None)
+    await hear(store, [(stories.placed(1), NOW), (stories.paid(2), NOW)])
+    await hear(store, [(stories.failed(3), stories.at(7))])
+    far = stories.at(9999)
+    await store.claim_due(far, limit=10, again_at=far + timedelta(seconds=30))
+    assert await store.waiting_since() == (stories.at(121), stories.at(7))
+    await hear(store, [(stories.paid(1), NOW), (stories.paid(3), NOW)])
+    assert await store.waiting_since() == (None, None)

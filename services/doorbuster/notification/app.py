@@ -5,7 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from doorbuster.kit import auth, client, config, consumer, database, migrations, process, web
+from doorbuster.kit import (
+    auth,
+    client,
+    config,
+    consumer,
+    database,
+    migrations,
+    process,
+    web,
+    workers,
+)
 
 from .clients import SmtpPostOffice, UserContacts
 from .config import NotificationConfig
@@ -43,6 +53,9 @@ async def build() -> AsyncIterator[process.Service]:
             process.repeating(
                 "letters", notifications.send_due, every_seconds=SEND_SECONDS, wake=wake
             )
+        )
+        await stack.enter_async_context(
+            workers.watching({"letters": notifications.oldest_seconds})
         )
         for name, taker in consumers(settings.kafka_bootstrap, notifications).items():
             await stack.enter_async_context(consumer.consuming(taker, name))

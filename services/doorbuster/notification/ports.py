@@ -35,6 +35,9 @@ class LetterStore(Protocol):
     async def claim(self, now: datetime, *, limit: int, leased_until: datetime) -> list[Claim]:
         """Return letters that are due and put them off to ``leased_until``, so that a crash only delays them."""
 
+    async def waiting_since(self) -> datetime | None:
+        """Return when the oldest letter was written that still waits; None when none does."""
+
     async def settle(
         self, letter: Letter, outcome: Outcome, *, at: datetime, again_at: datetime, why: str
     ) -> None:

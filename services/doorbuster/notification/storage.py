@@ -87,6 +87,13 @@ class PostgresLetterStore:
             rows = (await connection.execute(claiming)).mappings().all()
         return [_claim(row) for row in rows]
 
+    async def waiting_since(self) -> datetime | None:
+        """Return when the oldest letter was written that still waits; None when none does."""
+        query = sa.select(sa.func.min(LETTER.c.written_at)).where(LETTER.c.state == _WAITING)
+        async with self._engine.connect() as connection:
+            found: datetime | None = await connection.scalar(query)
+        return found
+
     async def settle(
         self, letter: Letter, outcome: Outcome, *, at: datetime, again_at: datetime, why: str
     ) -> None:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from opentelemetry.trace import SpanKind
-from prometheus_client import Counter
 
-from doorbuster.kit import clock, consumer, failpoints, telemetry
+from doorbuster.kit import clock, consumer, failpoints, telemetry, workers
 
 from . import domain
 from .domain import Outcome, UndeliverableError
@@ -23,7 +22,9 @@ from .ports import Claim, Contacts, LetterStore, Mailer, PostOffice
 BATCH = 10
 LETTER_SECONDS = 12.0
 LEASE = timedelta(seconds=150)  # more than a whole batch may take
-LETTERS = Counter("doorbuster_letters", "Attempts to send a letter", ["kind", "outcome"])
+WORKER = workers.Worker(
+    "letters", outcomes=("sent", "failed", "skipped"), reasons=("not_sent_yet",)
+)
 AWAY = (OSError, TimeoutError)
 
 
@@ -68,6 +69,11 @@ class Notifications:
                 await self._failed(claim, error)
         return len(claims) == BATCH
 
+    async def oldest_seconds(self) -> float:
+        """Return how long ago the oldest letter was written that still waits."""
+        since = await self.store.waiting_since()
+        return 0.0 if since is None else (self.now() - since).total_seconds()
+
     async def _send(self, mailer: Mailer, claim: Claim) -> None:
         """Send one letter; raises ConnectionError or TimeoutError when the connection is of no more use."""
         letter = claim.letter
@@ -101,7 +107,10 @@ class Notifications:
         letter, now = claim.letter, self.now()
         again_at = domain.next_attempt(claim.attempts, now, self.jitter())
         await self.store.settle(letter, outcome, at=now, again_at=again_at, why=why)
-        LETTERS.labels(letter.kind.value, outcome.name).inc()
+        if outcome is Outcome.LATER:
+            WORKER.postponed("not_sent_yet")
+        else:
+            WORKER.repaired(outcome.name.lower())
         telemetry.log().info(
             "letter_attempted",
             order_id=letter.order_id,

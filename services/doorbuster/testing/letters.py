@@ -57,6 +57,11 @@ class FakeLetterStore:
             for row in claimed
         ]
 
+    async def waiting_since(self) -> datetime | None:
+        """Return when the oldest letter was written that still waits; None when none does."""
+        waiting = (row for row in self.rows.values() if row.outcome is Outcome.LATER)
+        return min((row.written_at for row in waiting), default=None)
+
     async def settle(
         self, letter: Letter, outcome: Outcome, *, at: datetime, again_at: datetime, why: str
     ) -> None:

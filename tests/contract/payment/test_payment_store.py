@@ -253,3 +253,20 @@ async def test_states_are_told_by_attempt(store: Any) -> None:
         (second.order_id, 2): State.NEW,
     }
     assert await store.states([]) == {}
+
+
+async def test_how_long_attempts_wait_for_a_worker_is_known_though_they_are_claimed(
+    store: Any,
+) -> None:
+    undecided = frozenset({State.NEW, State.CONFIRMING})
+    assert await store.waiting_since(undecided) is None
+    assert await store.unknown_since() is None
+    await opened(store)
+    sold = await walk(store, await opened(store, order="o2"), *SOLD)
+    await store.claim_due(undecided, now=LATER, again_at=LATER, limit=10)
+    assert await store.waiting_since(undecided) == NOW
+    assert await store.waiting_since(frozenset({State.AUTHORISED})) == NOW
+    assert await store.waiting_since(frozenset({State.CANCELLING})) is None
+    assert await store.unknown_since() == NOW
+    await store.note_known([sold])
+    assert await store.unknown_since() is None
