@@ -10,7 +10,7 @@ UNITS ?= 5
 SEEDS ?= 10
 FIRST ?= 1
 
-.PHONY: help venv servers demo test lint unit explore integration e2e bench-sale chaos chaos-rows lock clean
+.PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies chaos chaos-rows lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ integration: servers ## tests on the real servers, the real API server, and a sm
 e2e: servers ## the small end-to-end sale alone
 	@$(BIN)/pytest -q tests/e2e
 
+mutation: servers ## builds without a guard, each caught by the checker
+	@$(BIN)/pytest -q tests/mutation
+
 chaos: servers ## SEEDS=10 sales while processes, stores and the broker are killed; SEED=7 replays one
 	@$(BIN)/python -m chaos --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED))
 
@@ -54,6 +57,9 @@ chaos-rows: servers ## every row of the crash table on the real stack (tests/cha
 
 bench-sale: servers ## 1,000 buyers for 5 units: the figures of the README
 	@$(BIN)/python tests/bench/sale.py
+
+bench-strategies: servers ## Escrow, Direct and Lock beside each other, and the lock of the textbook
+	@PYTHONPATH=tests/bench $(BIN)/python tests/bench/strategies.py
 
 lock: venv ## pin again what pyproject.toml asks for
 	@tools/lock.sh
