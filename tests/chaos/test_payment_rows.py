@@ -18,10 +18,10 @@ CHARGED = {"requires_capture", "succeeded"}
 # point, the process that dies there, states left: the attempt, the reservation, the intents
 OPEN_POINTS = [
     ("payment.attempt.opened", "payment", "NEW", "HELD", []),
-    ("payment.card.tokenised", "payment", "NEW", "HELD", []),
     ("inventory.pin.committed", "inventory", "NEW", "PAYING", []),
     ("checkout.pin.answered", "checkout-0", "NEW", "PAYING", []),
     ("payment.pin.done", "payment", "NEW", "PAYING", []),
+    ("payment.card.tokenised", "payment", "NEW", "PAYING", []),
     ("payment.intent.created", "payment", "NEW", "PAYING", ["requires_payment_method"]),
     ("payment.confirming.stored", "payment", "CONFIRMING", "PAYING", ["requires_payment_method"]),
 ]

@@ -155,6 +155,13 @@ async def test_a_provider_that_stays_away_is_no_failure(
     assert shop.told() == []
 
 
+async def test_a_provider_that_is_slow_costs_nobody_his_hold(shop: Any, bought: Purchase) -> None:
+    shop.provider.fail_before["tokenise"] = 1000
+    with pytest.raises(PaymentInProgressError):
+        await shop.pay(bought)
+    assert shop.others.pins == {bought.order_id: 1}, "from the pin on time alone frees nothing"
+
+
 async def test_the_same_key_goes_on_where_a_dead_process_stopped(
     shop: Any, bought: Purchase
 ) -> None:

@@ -143,12 +143,15 @@ class Pay:
                 raise ValueError(f"{attempt.state} is not driven")
 
     async def _begin(self, attempt: Attempt, method: Method) -> Attempt | None:
-        """NEW: know the card's token, pin the units, make the intent; no card is asked yet."""
+        """NEW: pin the units, know the card's token, make the intent; no card is asked yet.
+
+        The pin comes first: from then on a slow provider costs the buyer time, not his hold.
+        """
         try:
-            token = await self.provider.tokenise(method, attempt.provider_key("method"))
-            failpoints.reach("payment.card.tokenised")
             await self.checkout.begin_payment(attempt.order_id, attempt.attempt)
             failpoints.reach("payment.pin.done")
+            token = await self.provider.tokenise(method, attempt.provider_key("method"))
+            failpoints.reach("payment.card.tokenised")
             intent_id = await self.provider.create(attempt)
             failpoints.reach("payment.intent.created")
         except HoldExpiredError:
