@@ -89,6 +89,20 @@ class Bus:
                 self._producer = producer
             return self._producer
 
+    async def topics(self) -> frozenset[str]:
+        """Return the names of all topics; raises TimeoutError after 5 s, ConnectionError."""
+        try:
+            async with asyncio.timeout(PRODUCE_SECONDS):
+                producer = await self._ready()
+                cluster = await producer.client.fetch_all_metadata()
+                return frozenset(cluster.topics())
+        except TimeoutError:
+            await self.close()
+            raise
+        except Exception as error:
+            await self.close()
+            raise ConnectionError(f"Kafka: {type(error).__name__}") from error
+
     async def ping(self) -> None:
         """Raise unless the cluster answers."""
         producer = await self._ready()

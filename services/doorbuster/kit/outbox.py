@@ -2,7 +2,7 @@
 
 The relay is the same on PostgreSQL and MySQL: SELECT .. FOR UPDATE SKIP LOCKED LIMIT n; produce (acks=all, at most
 5 s); DELETE by ids; COMMIT. Never ``WHERE id > last_seen``: sequence gaps lose rows. A topic that does not take
-messages is left alone for a while, longer every time, so that it does not hold up the others.
+messages is left alone until Kafka has it, so that it does not hold up the others.
 """
 
 import asyncio
@@ -22,8 +22,7 @@ from .bus import Bus, Message, TopicAwayError
 from .database import Moment
 
 BATCH = 200
-TOPIC_PAUSE_SECONDS = 2.0  # doubles with every refusal in a row
-LONGEST_TOPIC_PAUSE_SECONDS = 60.0
+TOPIC_PAUSE_SECONDS = 2.0
 POLL_SECONDS = 0.2
 WORKER = workers.Worker("relay", outcomes=("sent",), reasons=("kafka_away", "topic_away"))
 _ENCODER = msgspec.json.Encoder()
@@ -104,7 +103,6 @@ class Relay:
         self._outbox = outbox
         self._bus = bus
         self._paused: dict[str, float] = {}
-        self._pauses: dict[str, float] = {}
         self.wake = asyncio.Event()
 
     async def step(self) -> bool:
@@ -113,8 +111,7 @@ class Relay:
         A topic that is missing is nobody's failure but its own: the loop, which pauses after a failure, goes on
         with the others at once.
         """
-        now = time.monotonic()
-        self._paused = {topic: until for topic, until in self._paused.items() if until > now}
+        await self._look_for_topics()
         async with self._engine.begin() as connection:
             rows = await self._take(connection)
             if not rows:
@@ -141,6 +138,26 @@ class Relay:
             oldest = await connection.scalar(query)
         return 0.0 if oldest is None else time.time() - oldest.timestamp()
 
+    async def _look_for_topics(self) -> None:
+        """End the pauses of topics that are there again.
+
+        Asking costs one call for all of them. Sending to one that is missing costs seconds, in which nothing else
+        is sent.
+        """
+        now = time.monotonic()
+        due = [topic for topic, until in self._paused.items() if until <= now]
+        if not due:
+            return
+        try:
+            known = await self._bus.topics()
+        except (TimeoutError, ConnectionError):
+            known = frozenset(due)  # Kafka itself is away: sending says so
+        for topic in due:
+            if topic in known:
+                del self._paused[topic]
+            else:
+                self._paused[topic] = now + TOPIC_PAUSE_SECONDS
+
     async def _take(self, connection: AsyncConnection) -> Sequence[sa.RowMapping]:
         query = sa.select(self._outbox).order_by(self._outbox.c.id).limit(BATCH)
         if self._paused:
@@ -166,17 +183,11 @@ class Relay:
             try:
                 await self._bus.send([_message(row) for row in group])
             except (TimeoutError, ConnectionError) as error:
-                self._pause(topic)
+                self._paused[topic] = time.monotonic() + TOPIC_PAUSE_SECONDS
                 failure = error
                 break
-            self._pauses.pop(topic, None)
             sent.extend(row["id"] for row in group)
         return sent, failure
-
-    def _pause(self, topic: str) -> None:
-        seconds = 2 * self._pauses.get(topic, TOPIC_PAUSE_SECONDS / 2)
-        self._pauses[topic] = min(seconds, LONGEST_TOPIC_PAUSE_SECONDS)
-        self._paused[topic] = time.monotonic() + self._pauses[topic]
 
 
 def _message(row: sa.RowMapping) -> Message:
