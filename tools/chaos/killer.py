@@ -118,7 +118,13 @@ class Killer:
         verdict = await play.judge(
             history, addresses, drawn.units, rest_seconds=rest_bound_seconds(drawn)
         )
+        rest_seconds = time.monotonic() - resting
         wrong = list(verdict.violations)
+        if drawn.channel == "operator":
+            said = await sale.operator_says(
+                self._stack, placed, units=drawn.units, sold=verdict.sold
+            )
+            wrong += [said] if said else []
         if not verdict.is_promise_held and not wrong:
             wrong.append(
                 f"sold {verdict.sold}, oversold {verdict.oversold}, lost {verdict.lost_units}, "
@@ -133,7 +139,7 @@ class Killer:
             double_charges=verdict.double_charges,
             lost_units=max(0, verdict.lost_units),
             unanswered=verdict.unanswered,
-            rest_seconds=time.monotonic() - resting,
+            rest_seconds=rest_seconds,
         )
 
     async def _enrol(self, url: str) -> None:

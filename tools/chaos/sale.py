@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import secrets
+import time
 
 import yaml
 
@@ -14,6 +15,8 @@ from .plan import Plan
 
 OPENS_IN_SECONDS = 4.0  # the page appears, the clock is read, every buyer opens his connection
 OPERATOR_OPENS_IN_SECONDS = 7.0
+STATUS_SECONDS = 20.0
+STATUS_POLL_SECONDS = 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,23 @@ async def place(stack: Stack, plan: Plan) -> Placed:
         sale = await _put(stack, plan)
     topic = events.sale_topic(manifest.NAMESPACE, sale.name)
     return Placed(path=sale.path, opens_at=sale.opens_at, topic=topic)
+
+
+async def operator_says(stack: Stack, placed: Placed, *, units: int, sold: int) -> str | None:
+    """Wait until the operator's status tells the truth about the stock; else say what it tells. Raises KubectlError."""
+    name = placed.path.partition(".")[2]
+    truth = {"capacity": units, "available": units - sold, "reserved": 0, "sold": sold}
+    client = kubectl.Kubectl(environment=stack.env())
+    deadline = time.monotonic() + STATUS_SECONDS
+    while True:
+        status = (await asyncio.to_thread(client.read, "fsale", name)).get("status", {})
+        told = status.get("inventory")
+        is_right = status.get("phase") == "SoldOut" or sold < units
+        if told == truth and is_right:
+            return None
+        if time.monotonic() > deadline:
+            return f"the operator tells of phase {status.get('phase')} and {told}, true is {truth}"
+        await asyncio.sleep(STATUS_POLL_SECONDS)
 
 
 async def _apply(stack: Stack, plan: Plan) -> manifest.Sale:
