@@ -49,7 +49,7 @@ MODES: dict[str, control.Strategy] = {
     "Lock": "Lock",
     "Textbook": "Direct",
 }
-WARM_SECONDS = 1.0
+WARM_SECONDS = 1.5
 # Who waits for a lock of a run before must be gone: checkout's own wait for it, and a little.
 SETTLE_SECONDS = {"Lock": 3.5}
 SOLD_WITHIN_SECONDS = 60.0
@@ -260,7 +260,7 @@ def main() -> None:
     """Exits 1 when something that was paid was not sold, or a run sold nothing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--crowds", type=int, nargs="+", default=list(CROWDS))
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--budget", type=float, default=270.0, help="seconds for all repetitions")
     chosen = parser.parse_args()

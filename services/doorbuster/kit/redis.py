@@ -99,7 +99,7 @@ class Cluster:
     async def client(self, key: str) -> Redis:
         """Return the client of the server that holds ``key``; raises ConnectionError when none is known."""
         if not self._slots:
-            self._look()
+            self.doubt()
             if self._looking is not None:
                 await asyncio.shield(self._looking)
         address = self._slots.get(key_slot(key.encode()))
@@ -110,13 +110,16 @@ class Cluster:
 
     def moved(self, error: MovedError) -> None:
         """Believe a server that says where a slot has gone, and look at the whole map soon."""
-        self._slots[error.slot_id] = (error.host, error.port)
+        if error.host:  # empty where the server does not know its own name
+            self._slots[error.slot_id] = (error.host, error.port)
         self.doubt()
 
     def doubt(self) -> None:
         """Have the map read again soon, because a server does not answer or answers otherwise."""
-        if asyncio.get_running_loop().time() - self._looked_at > MAP_SECONDS:
-            self._look()
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at > MAP_SECONDS and (self._looking is None or self._looking.done()):
+            self._looked_at = now
+            self._looking = asyncio.create_task(self._read_map(), name="read_cluster_map")
 
     async def close(self) -> None:
         """Close all connections."""
@@ -131,11 +134,6 @@ class Cluster:
         if address not in self._clients:
             self._clients[address] = self._connect(address)
         return self._clients[address]
-
-    def _look(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looked_at = asyncio.get_running_loop().time()
-            self._looking = asyncio.create_task(self._read_map(), name="read_cluster_map")
 
     async def _read_map(self) -> None:
         """Take the map of the first server that has one; all are asked at once, because some may hang."""
