@@ -227,7 +227,7 @@ class World:
         assert [intent["amountCaptured"] for intent in charged] == [99_900]
 
     async def until_states(
-        self, order_id: str, *expected: str, within_seconds: float = 15.0
+        self, order_id: str, *expected: str, within_seconds: float = 60.0
     ) -> None:
         """Wait until the attempts of an order are in these states."""
         deadline = time.monotonic() + within_seconds
@@ -324,6 +324,14 @@ def programs(
     finally:
         payment.kill()
         psp.kill()
+
+
+@pytest.fixture(scope="module")
+def second_program(programs: dict[str, Any]) -> Program:
+    """Another copy of the service on the same database, not started."""
+    first = programs["payment"]
+    own = {name: str(free_port()) for name in ("DOORBUSTER_PORT", "DOORBUSTER_ADMIN_PORT")}
+    return Program(command="payment", log=first.log.with_name("second.log"), env=first.env | own)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -19,12 +20,79 @@ async def test_a_lost_reply_is_made_good_within_the_call(
     await world.one_charge(order_id)
 
 
-async def test_a_lost_reply_of_a_decline_is_still_a_decline(world: Any, buyer: str) -> None:
+@pytest.mark.parametrize(
+    ("card", "code"),
+    [
+        ("4000000000000002", "generic_decline"),
+        ("4000000000000069", "expired_card"),
+        ("4000002500003155", "authentication_required"),
+    ],
+)
+async def test_a_lost_reply_of_a_decline_is_still_a_decline(
+    world: Any, buyer: str, card: str, code: str
+) -> None:
     order_id = world.neighbours.place(buyer)
     await world.behave(dropReplyNext={"count": 1, "on": "confirm"})
-    status, body = await world.pay(buyer, order_id, card="4000000000000002")
-    assert (status, body["declineCode"]) == (200, "generic_decline")
+    status, body = await world.pay(buyer, order_id, card=card)
+    assert (status, body["declineCode"]) == (200, code)
     assert world.neighbours.unpinned == [(order_id, 1)]
+
+
+@pytest.mark.parametrize("operation", ["method", "create", "confirm", "capture"])
+async def test_a_slow_step_is_waited_for(world: Any, buyer: str, operation: str) -> None:
+    order_id = world.neighbours.place(buyer)
+    await world.behave(delayMillis=800, delayOn=operation)
+    status, body = await world.pay(buyer, order_id)
+    assert (status, body["status"]) == (200, "success")
+    await world.until_states(order_id, "CAPTURED")
+    await world.one_charge(order_id)
+
+
+async def test_a_confirmation_slower_than_every_deadline_is_no_failure(
+    world: Any, buyer: str
+) -> None:
+    order_id = world.neighbours.place(buyer)
+    await world.behave(delayMillis=5000, delayOn="confirm")
+    status, body = await world.pay(buyer, order_id, key="a")
+    assert (status, body["code"]) == (409, "PAYMENT_IN_PROGRESS")
+    states = await _decided(world, order_id, within_seconds=60)
+    status, body = await world.pay(buyer, order_id, key="a")
+    assert (status, body["status"]) == (
+        200,
+        "success" if states == ["CAPTURED"] else "failed",
+    )
+    charged = [i for i in await world.intents(order_id) if i["status"] == "succeeded"]
+    assert len(charged) == states.count("CAPTURED")
+    assert all(i["status"] != "requires_capture" for i in await world.intents(order_id))
+
+
+CANCEL_FAULTS: dict[str, dict[str, Any]] = {
+    "reply lost": {"dropReplyNext": {"count": 1, "on": "cancel"}},
+    "500 before": {"failNext": {"count": 1, "on": "cancel", "status": 500}},
+    "500 after": {"failNext": {"count": 1, "on": "cancel", "status": 500, "acted": True}},
+    "429": {"failNext": {"count": 2, "on": "cancel", "status": 429}},
+    "dead before": {"crashNext": {"count": 1, "on": "cancel", "when": "before"}},
+    "dead after": {"crashNext": {"count": 1, "on": "cancel", "when": "after"}},
+}
+
+
+@pytest.mark.parametrize("name", CANCEL_FAULTS)
+async def test_a_given_up_payment_is_cancelled_whatever_the_provider_does(
+    world: Any, buyer: str, name: str
+) -> None:
+    """The confirmation never arrives; recovery gives the attempt up and its cancel meets a fault."""
+    order_id = world.neighbours.place(buyer)
+    await world.behave(failNext={"count": 100_000, "on": "confirm", "status": 503})
+    status, body = await world.pay(buyer, order_id, key="a")
+    assert (status, body["code"]) == (409, "PAYMENT_IN_PROGRESS")
+    await world.behave(**CANCEL_FAULTS[name])
+    if name.startswith("dead"):
+        await asyncio.to_thread(world.psp.process.wait, 60)
+        await asyncio.to_thread(world.psp.start)
+    assert await _decided(world, order_id, within_seconds=60) == ["DECLINED"]
+    assert [i["status"] for i in await world.intents(order_id)] == ["canceled"]
+    status, body = await world.pay(buyer, order_id, key="a")
+    assert (status, body["status"], body["declineCode"]) == (200, "failed", "not_finished")
 
 
 @pytest.mark.parametrize(
@@ -90,8 +158,9 @@ async def test_a_slow_provider_is_never_called_a_failure(world: Any, buyer: str)
     assert (body["status"] == "success") == any(i["status"] == "succeeded" for i in charged)
 
 
-async def _decided(world: Any, order_id: str) -> list[str]:
-    for _ in range(200):
+async def _decided(world: Any, order_id: str, *, within_seconds: float = 30.0) -> list[str]:
+    deadline = time.monotonic() + within_seconds
+    while time.monotonic() < deadline:
         states: list[str] = await world.states(order_id)
         if set(states) <= {"CAPTURED", "DECLINED", "ABANDONED"}:
             return states
@@ -137,7 +206,7 @@ async def test_a_provider_that_dies_in_the_middle_keeps_its_word(
     order_id = world.neighbours.place(buyer)
     await world.behave(crashNext={"count": 1, "on": operation, "when": when})
     paying = asyncio.create_task(world.pay(buyer, order_id, key="a"))
-    await asyncio.to_thread(world.psp.process.wait, 10)
+    await asyncio.to_thread(world.psp.process.wait, 60)
     await asyncio.to_thread(world.psp.start)
     await paying
     states = await _decided(world, order_id)

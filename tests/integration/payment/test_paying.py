@@ -53,10 +53,15 @@ async def test_a_declined_card_gives_the_units_back_and_another_card_may_pay(
 @pytest.mark.parametrize(
     ("card", "code"),
     [
+        ("4000000000000002", "generic_decline"),
         ("4000000000009995", "insufficient_funds"),
+        ("4000000000009987", "lost_card"),
+        ("4000000000009979", "stolen_card"),
+        ("4000000000000119", "processing_error"),
         ("4000000000000069", "expired_card"),
         ("4000000000000127", "incorrect_cvc"),
         ("4000002500003155", "authentication_required"),
+        ("4000002760003184", "authentication_required"),
         ("4242424242424241", "incorrect_number"),
         ("4111111111111111", "card_declined"),
     ],
