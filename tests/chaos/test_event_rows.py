@@ -58,7 +58,7 @@ async def one_letter(stage, buyer):
     await until(
         "one letter, sent",
         lambda: stage.stores.letters(buyer.order_id),
-        lambda seen: seen == [("confirmed", "SENT")],
+        lambda seen: seen == [("order-confirmed", "SENT")],
         within_seconds=SESSION_SECONDS + 2 * GRACE_SECONDS,
     )
 

@@ -140,6 +140,7 @@ class Stage:
                 hold_seconds=hold_seconds,
             )
             sale = await keeper.open_sale(wish)
+            await self._is_shown(sale.path)
             scene = Scene(self, keeper, sale, units, folder / f"{wish.name}.jsonl")
             scene.enter(url, [(each, entrances[each.name]) for each in plans])
             sampling = asyncio.Event()
@@ -154,6 +155,17 @@ class Stage:
                 sampling.set()
                 await asyncio.wait({looks}, timeout=stores.QUERY_SECONDS)
                 scene.leave()
+
+    async def _is_shown(self, path: str) -> None:
+        """Wait until checkout, which looks at the sales a few times a second, has seen this one."""
+        async with shop.Visitor(self.environment["DOORBUSTER_PUBLIC_URL"], "198.18.255.1") as each:
+
+            async def ask() -> int:
+                with contextlib.suppress(shop.NoAnswerError):
+                    return (await each.call("GET", f"/v1/sales/{path}")).status
+                return 0
+
+            await until("the sale's page", ask, lambda seen: seen == 200, within_seconds=30.0)
 
 
 @dataclasses.dataclass
