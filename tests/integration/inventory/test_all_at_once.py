@@ -195,13 +195,17 @@ async def check(storm: Storm) -> None:
 async def test_all_transitions_at_once_never_wait_in_a_circle_and_lose_nothing(copies, sku, seed):
     storm = Storm(copies, sku, seed)
     await storm.prepare()
-    until = time.monotonic() + SECONDS
-    await asyncio.gather(*(storm.run(copies[n % 3], until) for n in range(CLIENTS)))
+    # Until it was a storm: everything happened, and orders got units and were refused them.
+    awaited = {"HELD", "WAITING", "PINNED", "confirm", "take_back", "put_sale", "put_pool"}
+    async with asyncio.timeout(120):
+        for _ in range(100):
+            until = time.monotonic() + SECONDS
+            await asyncio.gather(*(storm.run(copies[n % 3], until) for n in range(CLIENTS)))
+            if storm.done.keys() >= awaited:
+                break
     assert storm.deadlocks == []
     await check(storm)
-    # The storm was one: everything happened, and orders got units and were refused them.
-    for happened in ("HELD", "WAITING", "PINNED", "confirm", "take_back", "put_sale", "put_pool"):
-        assert storm.done[happened] > 0, storm.done
+    assert storm.done.keys() >= awaited, storm.done
 
 
 async def test_orders_of_the_same_products_in_both_directions_pass_each_other(copies, sku):

@@ -23,6 +23,12 @@ ON CONFLICT DO NOTHING
 _LOCK_PRODUCTS = (
     "SELECT * FROM inventory WHERE product_id = ANY ($1) ORDER BY product_id FOR UPDATE"
 )
+# Also the other sales of these products: whether they are sold out may change with this one.
+_LOCK_SALES = """
+SELECT * FROM sale
+WHERE sale_uid = $1 OR sale_uid IN (SELECT sale_uid FROM sale_item WHERE product_id = ANY ($2))
+ORDER BY sale_uid FOR UPDATE
+"""
 
 
 class ControlStore:
@@ -50,10 +56,10 @@ class ControlStore:
                 )
             }
             await connection.execute(_ADD_PRODUCTS, list(skus), list(skus.values()))
-            await connection.fetch(_LOCK_PRODUCTS, sorted(skus.keys() | before.keys()))
-            stored = await connection.fetchrow(
-                "SELECT * FROM sale WHERE sale_uid = $1 FOR UPDATE", uid
-            )
+            products = sorted(skus.keys() | before.keys())
+            await connection.fetch(_LOCK_PRODUCTS, products)
+            locked = await connection.fetch(_LOCK_SALES, uid, products)
+            stored = {row["sale_uid"]: row for row in locked}.get(uid)
             domain.check_sale(_stored_sale(stored), gate)
             windows = await connection.fetch(sql("windows"), list(skus), uid)
             domain.check_overlap(

@@ -1,5 +1,5 @@
--- The ledger of units. Lock order everywhere: inventory rows by product id, then sale rows, then reservation rows by
--- order id. "revision" is the id of the transaction that wrote a row last: a reader who goes on from the oldest
+-- The ledger of units. Lock order everywhere: inventory rows by product id, then reservation rows by order id, then
+-- sale rows by uid. "revision" is the id of the transaction that wrote a row last: a reader who goes on from the oldest
 -- transaction still running misses nothing, which no sequence could promise.
 
 CREATE SEQUENCE fence_number;

@@ -140,6 +140,8 @@ END
 $$;
 
 -- These attempts were paid: their units are sold. Answers what is stored of the orders now.
+-- Only from PAYING: an order that is HELD again after this attempt heard its final word, and a success that comes
+-- after it is that of a payment reversed since.
 CREATE OR REPLACE FUNCTION confirm_sold(order_ids text[], attempts integer[])
 RETURNS TABLE (order_of text, state_now text, attempt_now integer) LANGUAGE plpgsql AS $$
 DECLARE
@@ -150,7 +152,7 @@ BEGIN
     WITH sold AS (
         UPDATE reservation r SET state = 'SOLD'
         FROM unnest(order_ids, attempts) AS a(id, attempt)
-        WHERE r.order_id = a.id AND r.attempt = a.attempt AND r.state IN ('PAYING', 'HELD')
+        WHERE r.order_id = a.id AND r.attempt = a.attempt AND r.state = 'PAYING'
         RETURNING r.order_id
     ), line AS (
         SELECT l.* FROM reservation_line l JOIN sold USING (order_id)
