@@ -22,12 +22,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     if not wanted:
         parser.error(f"no scenario is called {chosen.only!r}")
-    print(f"{'':2} {'kind':9} {'states':>9} {'steps':>9} {'sec':>6}  {'scenario':52} found")
+    print(f"{'':2} {'kind':9} {'states':>9} {'steps':>9} {'CPU s':>6}  {'scenario':52} found")
     searched = [_show(scenario, with_trace=chosen.traces) for scenario in wanted]
     failures = sum(not is_good for is_good, _ in searched)
     states = sum(found.states for _, found in searched)
     seconds = sum(found.seconds for _, found in searched)
-    print(f"{len(wanted)} scenarios, {states} states, {seconds:.1f} s, {failures} not as expected")
+    print(
+        f"{len(wanted)} scenarios, {states} states, {seconds:.1f} s of CPU, {failures} not as expected"
+    )
     sys.exit(1 if failures else 0)
 
 

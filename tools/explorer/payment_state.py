@@ -55,9 +55,7 @@ class State(NamedTuple):
     said: tuple[int, ...]  # the provider's stored answer to a confirm, NO_INTENT: none
     pins: tuple[bool, ...]  # pin requests under way
     confirms: tuple[bool, ...]  # confirm requests under way
-    drivers: tuple[
-        tuple[int, int, int], ...
-    ]  # (about to, attempt, what the provider said or event to publish)
+    drivers: tuple[Driver, ...]
     to_inventory: frozenset[tuple[int, int]]  # (event, attempt) not delivered yet
     to_order: frozenset[tuple[int, int]]
     orders: int  # paid orders that the order service made

@@ -83,11 +83,15 @@ def reserved(state: State) -> int:
     return sum(HELD <= order.row <= PAYING for order in state.orders)
 
 
+def returning(state: State) -> int:
+    """Return how many permits of this epoch are on their way back."""
+    return sum(order.back == state.epoch for order in state.orders)
+
+
 def drift(state: State) -> int:
     """Return permits, free or in flight or on their way back, minus what is available."""
     in_flight = sum(kind_of(order.entry) == IN_FLIGHT for order in state.orders)
-    returning = sum(order.back == state.epoch for order in state.orders)
-    return state.permits + in_flight + returning - state.available
+    return state.permits + in_flight + returning(state) - state.available
 
 
 def fate_of(order: Order, epoch: int) -> int:

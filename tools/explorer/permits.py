@@ -50,6 +50,7 @@ from .permit_state import (
     phase_of,
     put,
     reserved,
+    returning,
     spend,
     without,
 )
@@ -318,7 +319,8 @@ class Permits:
         for load in sorted(set(state.loads)):
             rest = state._replace(loads=without(state.loads, load))
             if load == UNREAD:
-                read = rest._replace(loads=add(rest.loads, (state.epoch, state.available)))
+                permits = max(0, state.available - returning(state))
+                read = rest._replace(loads=add(rest.loads, (state.epoch, permits)))
                 yield "the facts of the new epoch are read", read, True
             elif load[0] > state.redis_epoch:
                 fresh = tuple(o._replace(entry=NO_ENTRY) for o in state.orders)

@@ -85,7 +85,6 @@ def _rules() -> Iterator[Scenario]:
             _payments(1, crashes=1, duplicates=1, cancels=1, lapses=1, takeovers=1),
         ),
         ("2 attempts, a crash", _payments(2, crashes=1)),
-        ("2 attempts, a takeover", _payments(2, takeovers=1)),
         ("2 attempts, a duplicate, the broker lost", _payments(2, duplicates=1, broker_losses=1)),
     ):
         yield Scenario(name=name, kind="rules", model=model)
@@ -112,6 +111,7 @@ def _deep_rules() -> Iterator[Scenario]:
                 has_reversal_sweep=True,
             ),
         ),
+        ("2 attempts, a takeover", _payments(2, takeovers=1)),
         ("2 attempts, a cancel and a lapse", _payments(2, cancels=1, lapses=1)),
         ("2 attempts, a crash and a duplicate", _payments(2, crashes=1, duplicates=1)),
     ):

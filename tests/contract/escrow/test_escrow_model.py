@@ -66,7 +66,7 @@ class Model:
         entry = self.entries.get(order)
         if self.is_cold or epoch != self.epoch or entry is None or entry.state != "I":
             return 0
-        entry.state = "S" if fate is Fate.KEEP else "N"
+        entry.state = "S" if fate in (Fate.KEEP, Fate.RELEASED) else "N"
         if fate is Fate.RETURN:
             self.permits += entry.quantity
         if fate in (Fate.RETURN, Fate.PHANTOM):

@@ -18,7 +18,8 @@ for index = 2, #ARGV, 3 do
   if entry and entry.epoch == epoch and entry.state == 'I' then
     flipped = flipped + 1
     unsettled = unsettled - entry.quantity
-    entry.state = fate == 'K' and 'S' or 'N'
+    -- G stays known: the order id asks again in vain, and must not take a permit that no return would bring back.
+    entry.state = (fate == 'K' or fate == 'G') and 'S' or 'N'
     if fate == 'R' then
       permits = permits + entry.quantity
     end
