@@ -128,6 +128,21 @@ async def test_broker_that_loses_everything_costs_no_order_and_no_unit(stage, tm
         await scene.judge()
 
 
+async def test_pin_sweep_that_died_asks_again_and_needs_no_broker(stage, tmp_path):
+    async with stage.sale(tmp_path) as scene:
+        buyer = scene.buyers[0]
+        life = await stage.arm("inventory", "inventory.verdict.heard")
+        await buyer.hold()
+        await stage.stop("kafka")
+        assert await buyer.pay_on() == "PAID"
+        assert await stage.stores.reservation(buyer.order_id) == "PAYING"
+        await life.died()
+        await stage.start("inventory")
+        await reservation_is(stage, buyer, "SOLD", PIN_SWEEP_SECONDS + 2 + GRACE_SECONDS)
+        await stage.start("kafka")
+        await scene.judge()
+
+
 @pytest.mark.parametrize("point", ["payment.order.asked", "payment.order.published"])
 async def test_order_sweep_that_died_tells_again_once_more(stage, tmp_path, point):
     async with stage.sale(tmp_path) as scene:

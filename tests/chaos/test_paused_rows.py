@@ -108,23 +108,3 @@ async def test_inventory_that_wakes_with_an_old_epoch_does_not_load_it(stage, tm
         now = await stage.stores.permits(scene.product)
         assert (now.epoch >= permits.epoch, now.free) == (True, scene.units + 1)
         await scene.judge()
-
-
-async def test_pin_sweep_that_wakes_with_an_old_verdict_moves_nothing_back(stage, tmp_path):
-    """It asked while the attempt was open, slept while the attempt was paid, and applies what it heard."""
-    async with stage.sale(tmp_path) as scene:
-        buyer = scene.buyers[0]
-        paying = await stage.arm(
-            "payment", "payment.pin.done.stopped", DOORBUSTER_PAYMENT_RECOVER_SECONDS="120"
-        )
-        await stage.start_twin("payment")
-        await buyer.hold()
-        call = asyncio.create_task(buyer.pay())
-        await paying.stopped()
-        sweeping = await stage.arm("inventory", "inventory.verdict.heard.stopped")
-        await paying.go_on()
-        await call
-        await sweeping.stopped()
-        await sweeping.go_on()
-        assert await buyer.pay_on() == "PAID"
-        await scene.judge()
