@@ -87,7 +87,9 @@ async def test_no_dedupe_in_inventory_is_caught_by_i2(shop: Shop, build: Build) 
     guard = "r.attempt = a.attempt AND r.state = 'PAYING'"
     async with (
         shop.without_checks("inventory", "sale_item"),
-        shop.function("confirm_sold", (guard, guard.replace("= 'PAYING'", "IN ('PAYING', 'SOLD')"))),
+        shop.function(
+            "confirm_sold", (guard, guard.replace("= 'PAYING'", "IN ('PAYING', 'SOLD')"))
+        ),
         shop.running(relaying_twice(build), ["payment"]),
     ):
         result = await shop.hold(TWICE, rest_seconds=BROKEN_REST_SECONDS)
