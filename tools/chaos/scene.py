@@ -277,15 +277,19 @@ class Scene:
     async def judge(self, *, rest_seconds: float = REST_SECONDS) -> facts.Snapshot:
         """Sell what is left, wait until the stores are at rest, and have the checker find nothing."""
         await self.sell_out()
-        users = frozenset(buyer.user_id for buyer in self.buyers)
-        scope = stores.Scope(product=self.product, users=users, since=self._opens_at - 1.0)
-        picture = await stores.at_rest(self.stage.stores.addresses, scope, rest_seconds)
+        picture = await self.rest(within_seconds=rest_seconds)
         self.leave()
         verdict = checker.check(history.read_history(self._record), picture)
-        assert verdict.violations == []
+        assert not verdict.violations, "; ".join(verdict.violations)
         assert (verdict.sold, verdict.oversold) == (picture.counters.total, 0)
         assert (verdict.double_orders, verdict.double_charges) == (0, 0)
         return picture
+
+    async def rest(self, *, within_seconds: float = REST_SECONDS) -> facts.Snapshot:
+        """Wait until nothing of this sale is in flight; what is still then is in the picture."""
+        users = frozenset(buyer.user_id for buyer in self.buyers)
+        scope = stores.Scope(product=self.product, users=users, since=self._opens_at - 1.0)
+        return await stores.at_rest(self.stage.stores.addresses, scope, within_seconds)
 
 
 class Buyer:
