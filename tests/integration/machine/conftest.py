@@ -1,283 +1,374 @@
-"""A world for random histories: the real stores and use cases of inventory, an honest payment, no loops and no clock.
-
-Whatever takes time in life (a deadline, a lease, a pay-by) is a step here, so a history depends on its steps alone.
-"""
+"""Random histories on the real stores: what may happen, what must hold after every step, and what at rest."""
 
 import asyncio
-import itertools
+import os
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import asyncpg
-import msgspec
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from doorbuster.contracts import control, internal
-from doorbuster.escrow import Escrow, Settlement
-from doorbuster.inventory.domain import PermitUsed, settlements
-from doorbuster.inventory.storage import ControlStore, Ledger, StockStore, open_database
-from doorbuster.inventory.usecases.control import ControlRoom
-from doorbuster.inventory.usecases.pay import Payments, PinSweep
-from doorbuster.inventory.usecases.reap import HoldReaper, PermitReaper, ReturnWorker
-from doorbuster.inventory.usecases.reserve import Reserver
-from doorbuster.inventory.usecases.warm import Reconciler, Warmer
-from doorbuster.kit import clock, ids, migrations, redis
+from doorbuster.escrow import PermitRequest, Settlement
+from doorbuster.inventory.domain import BelowCommittedError
+from doorbuster.kit import migrations
+from doorbuster.testing.histories import LIMIT, HonestPayment, World, open_world
 
-LIMIT = 3
-LONG_SECONDS = 3600
-_names = itertools.count(1)
-_TABLES = (
-    *("inventory", "sale", "sale_item", "user_sale_qty"),
-    *("reservation", "reservation_line", "permit_return", "outbox"),
+EXAMPLES = int(os.environ.get("DOORBUSTER_MACHINE_EXAMPLES", "0"))
+STEPS = 35
+MOST_UNITS = 4
+# Buyer b wants two units with one order, and has a second order.
+ORDERS = {
+    "a1": ("a", 1),
+    "b1": ("b", 2),
+    "b2": ("b", 1),
+    "c1": ("c", 1),
+    "d1": ("d", 3),
+    "e1": ("e", 1),
+}
+NAMES = st.sampled_from(sorted(ORDERS))
+# What may happen, the more often the more often it is named; steps of one order first.
+OF_AN_ORDER = {
+    "buy": 6,
+    "permit": 3,
+    "reserve_without_redis": 1,
+    "pay": 2,
+    "pay_again": 3,
+    "pay_by_passes": 3,
+}
+OTHERS = {
+    "reserve": 2,
+    "reserve_and_settle_later": 3,
+    "settle": 2,
+    "untake": 1,
+    "crash": 1,
+    "pin": 2,
+    "decide": 6,
+    "reverse": 1,
+    "deliver": 6,
+    "lose_events": 1,
+    "time_passes": 2,
+    "hold_reaper": 2,
+    "permit_reaper": 2,
+    "return_worker": 3,
+    "pin_sweep": 2,
+    "warm": 1,
+    "reconcile": 2,
+    "flush": 1,
+    "copy_or_roll_back": 2,
+    "change_stock": 1,
+    "change_gate": 1,
+}
+ACTS = st.sampled_from(
+    [act for act, weight in (OF_AN_ORDER | OTHERS).items() for _ in range(weight)]
 )
-_COUNTERS = """
-SELECT i.available_qty, i.reserved_qty, i.sold_qty, i.total_qty, i.epoch,
-       s.reserved_qty AS sale_reserved, s.sold_qty AS sale_sold,
-       (SELECT coalesce(sum(u.qty), 0) FROM user_sale_qty u WHERE u.product_id = i.product_id) AS of_users,
-       (SELECT coalesce(max(u.qty), 0) FROM user_sale_qty u WHERE u.product_id = i.product_id) AS most_of_a_user,
-       (SELECT count(*) FROM permit_return b WHERE b.product_id = i.product_id) AS returning
-FROM inventory i JOIN sale_item s USING (product_id) WHERE i.product_id = $1
-"""
-_ROWS = """
-SELECT r.order_id, r.state, r.attempt, r.user_id, l.qty
-FROM reservation_line l JOIN reservation r USING (order_id) WHERE l.product_id = $1
-"""
+Answer = TypeVar("Answer")
 
 
-@dataclass
-class Attempt:
-    """One attempt of payment's model: NEW, ABANDONED, DECLINED, AUTHORISED or REVERSED."""
+class Machine(RuleBasedStateMachine):
+    """One history; what is in flight is kept here, and may be dropped, delayed or sent twice."""
 
-    order_id: str
-    number: int
-    state: str = "NEW"
-    is_pinned: bool = False
+    stage: "Stage"
 
-    @property
-    def named(self) -> internal.Attempt:
-        """As inventory hears of it."""
-        return internal.Attempt(order_id=self.order_id, attempt=self.number)
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = self.stage.world
+        self.paid = HonestPayment()
+        self.granted: list[tuple[str, int]] = []  # every permit that was ever granted
+        self.settling: list[Settlement] = []
+        self.events: list[tuple[str, Any]] = []
+        self.copy: dict[str, bytes] | None = None
+        self.final_above: int | None = None  # SOLD_OUT was told for so many units
+        self.number, self.coin = 0, False  # the luck of this step
 
+    def run_in(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        answer: Answer = self.stage.runner.run(work)
+        return answer
 
-@dataclass
-class HonestPayment:
-    """Payment as inventory may rely on it: one live attempt an order, paid only after a pin, verdicts that stay."""
+    def item(self, name: str, epoch: int | None) -> internal.ReserveItem:
+        user, quantity = ORDERS[name]
+        made: internal.ReserveItem = self.world.item(name, user, quantity, epoch)
+        return made
 
-    attempts: dict[str, list[Attempt]] = field(default_factory=dict)
+    def heard(self, name: str, outcome: str) -> None:
+        """A buyer is told: an owner never that there is nothing, and what is final stays so."""
+        states = {row["order_id"]: row["state"] for row in self.run_in(self.world.rows())}
+        if name in states:
+            assert outcome in ("HELD", "PAID", "RELEASED"), (name, states[name], outcome)
+        if outcome == "SOLD_OUT":
+            quantity = ORDERS[name][1]
+            self.final_above = min(quantity, self.final_above or quantity)
 
-    def open(self, order_id: str) -> Attempt | None:
-        """Begin an attempt unless one is live."""
-        made = self.attempts.setdefault(order_id, [])
-        if any(attempt.state in ("NEW", "AUTHORISED") for attempt in made):
-            return None
-        made.append(Attempt(order_id, 1 + len(made)))
-        return made[-1]
+    # --- buyers and checkout ---------------------------------------------------------------------
 
-    def all(self) -> list[Attempt]:
-        """Return every attempt."""
-        return [attempt for made in self.attempts.values() for attempt in made]
+    @initialize(units=st.integers(1, MOST_UNITS))
+    def begin(self, units: int) -> None:
+        self.run_in(self.world.enter(units))
 
-    async def verdicts(self, attempts: Sequence[internal.Attempt]) -> list[internal.Verdict]:
-        """Answer the pin sweep."""
-        words = {"NEW": "PENDING", "AUTHORISED": "SUCCEEDED"}
-        return [
-            internal.Verdict(
-                order_id=asked.order_id,
-                attempt=asked.attempt,
-                verdict=words.get(self._state(asked), "FAILED"),  # type: ignore[arg-type]
-            )
-            for asked in attempts
-        ]
+    @rule(act=ACTS, name=NAMES, number=st.integers(0, 255))
+    def happen(self, act: str, name: str, number: int) -> None:
+        """One step. Hypothesis would switch some of many rules off for a whole history; all of these matter in all."""
+        self.number, self.coin = number // 2, bool(number % 2)
+        step = getattr(self, act)
+        if act in OF_AN_ORDER:
+            step(name)
+        else:
+            step()
 
-    def _state(self, asked: internal.Attempt) -> str:
-        return self.attempts[asked.order_id][asked.attempt - 1].state
+    def pick(self, found: list[Answer]) -> Answer:
+        return found[self.number % len(found)]
 
-
-@dataclass(kw_only=True)
-class World:
-    """The parts, wired as in app.py without the loops; ``enter`` begins a new product."""
-
-    connection: Any
-    client: Any
-    escrow: Escrow
-    ledger: Ledger
-    reserver: Reserver
-    payments: Payments
-    holds: HoldReaper
-    permits: PermitReaper
-    returns: ReturnWorker
-    warmer: Warmer
-    reconciler: Reconciler
-    room: ControlRoom
-    stock: StockStore
-    fence: int
-    sku: str = ""
-    gate: control.SaleGate | None = None
-
-    @property
-    def product_id(self) -> str:
-        """The product of this history."""
-        return ids.product_id(self.sku)
-
-    async def enter(self, units: int) -> None:
-        """Begin a history: a new product with so many units, on sale."""
-        await self.client.flushdb()
-        # Leftovers of the history before must not be found by the workers.
-        await self.connection.execute(";".join(f"DELETE FROM {table}" for table in _TABLES))
-        self.sku = f"phone-{next(_names)}"
-        self.reconciler = Reconciler(self.stock, self.escrow, self.warmer)
-        await self.set_stock(units)
-        now = clock.utc_now()
-        self.gate = control.SaleGate(
-            namespace="shop",
-            name=self.sku,
-            generation=1,
-            fence=self.fence,
-            state="Active",
-            open_time=now - timedelta(seconds=1),
-            close_time=now + timedelta(days=1),
-            items=[
-                control.SaleItem(
-                    sku=self.sku, price_minor=100, currency="EUR", per_user_limit=LIMIT
+    def permit(self, name: str) -> None:
+        user, quantity = ORDERS[name]
+        answer = self.run_in(
+            self.world.escrow.permit(
+                PermitRequest(
+                    order_id=name,
+                    user_id=user,
+                    product_id=self.world.product_id,
+                    quantity=quantity,
                 )
-            ],
-            reservation_timeout_seconds=LONG_SECONDS,
+            )
         )
-        await self.room.put_sale(f"uid-{self.sku}", self.gate)
+        if answer.outcome == "GRANTED":
+            self.granted.append((name, answer.epoch))
+        elif answer.outcome == "OUT":
+            self.judge(name, answer.epoch)
 
-    async def set_stock(self, units: int) -> None:
-        """Set the stock; raises BelowCommittedError."""
-        spec = control.PoolSpec(capacity=units, owner_uid="pool", generation=1, fence=self.fence)
-        await self.room.put_pool(self.sku, spec)
-
-    async def set_gate(self, state: control.DesiredState) -> None:
-        """Suspend or resume the sale."""
-        assert self.gate is not None
-        gate = msgspec.structs.replace(self.gate, state=state)
-        await self.room.put_sale(f"uid-{self.sku}", gate)
-
-    def item(self, order_id: str, user_id: str, quantity: int, epoch: int | None) -> Any:
-        """Build the reserve call of an order."""
-        line = internal.ReserveLine(
-            product_id=self.product_id,
-            quantity=quantity,
-            price_minor=100,
-            currency="EUR",
-            sale_uid=f"uid-{self.sku}",
+    def judge(self, name: str, epoch: int) -> None:
+        asked = internal.JudgeItem(
+            order_id=name,
+            user_id=ORDERS[name][0],
+            request_hash="hash",
+            product_id=self.world.product_id,
+            quantity=ORDERS[name][1],
+            sale_uid=f"uid-{self.world.sku}",
             epoch=epoch,
         )
-        return internal.ReserveItem(
-            order_id=order_id, user_id=user_id, request_hash="hash", topic="t", lines=[line]
-        )
+        self.heard(name, self.run_in(self.world.reserver.judge([asked]))[0].outcome)
 
-    async def reserve_only(self, item: internal.ReserveItem) -> tuple[str, list[Settlement]]:
-        """Reserve past the settlement; returns the outcome and how the permit is to be settled."""
-        one = (await self.ledger.reserve([item]))[0]
-        used = [
-            PermitUsed(order_id=item.order_id, product_id=line.product_id, epoch=line.epoch)
-            for line in item.lines
-            if line.epoch is not None
-        ]
-        return one.outcome, settlements(
-            used,
-            outcome=one.outcome,
-            failed_product=one.failed_product,
-            stored_state=one.stored_state,
-            stored_epochs=one.stored_epochs,
-        )
+    def reserve(self) -> None:
+        """Any permit that was ever granted may arrive with its reserve, now or again."""
+        if not self.granted:
+            return
+        name, epoch = self.pick(self.granted)
+        results = self.run_in(self.world.reserver.reserve([self.item(name, epoch)]))
+        self.run_in(self.world.reserver.close())
+        self.heard(name, results[0].outcome)
 
-    def sweep(self, payment: HonestPayment) -> PinSweep:
-        """Build the pin sweep over this payment; every pin is old enough."""
-        return PinSweep(self.ledger, payment, self.payments, older_than_seconds=-1.0)
+    def reserve_and_settle_later(self) -> None:
+        if not self.granted:
+            return
+        name, epoch = self.pick(self.granted)
+        outcome, ended = self.run_in(self.world.reserve_only(self.item(name, epoch)))
+        self.settling += ended
+        self.heard(name, outcome)
 
-    async def pass_time(self) -> None:
-        """Let every lease and every permit's deadline pass; holds keep their time."""
-        key = f"{{{self.product_id}}}:h"
-        for order in await self.client.zrange(key, 0, -1):
-            await self.client.zadd(key, {order: 1}, xx=True)
-        await self.connection.execute(
-            "UPDATE permit_return SET retry_at = clock_timestamp() - interval '1 minute',"
-            " created_at = clock_timestamp() - interval '1 minute'"
-        )
-        await self.connection.execute(
-            "UPDATE reservation SET asked_at = clock_timestamp() - interval '1 hour'"
-            " WHERE state = 'PAYING'"
-        )
+    def reserve_without_redis(self, name: str) -> None:
+        outcome, _ = self.run_in(self.world.reserve_only(self.item(name, None)))
+        self.heard(name, outcome)
 
-    async def expire(self, order_id: str | None = None) -> None:
-        """Let the pay-by of one order, or of all, pass."""
-        await self.connection.execute(
-            "UPDATE reservation SET expires_at = clock_timestamp()"
-            " WHERE expires_at > clock_timestamp() AND ($1::text IS NULL OR order_id = $1)",
-            order_id,
-        )
+    def buy(self, name: str) -> None:
+        """The usual way at once, so that histories get far: permit, reserve, settle, pay, pin."""
+        self.run_in(self.world.warmer.warm([self.world.product_id]))
+        self.permit(name)
+        if self.granted and self.granted[-1][0] == name:
+            item = self.item(name, self.granted[-1][1])
+            self.heard(name, self.run_in(self.world.reserver.reserve([item]))[0].outcome)
+            self.run_in(self.world.reserver.close())
+            attempt = self.paid.open(name)
+            if attempt is not None:
+                self.send_pin(attempt)
 
-    def keys(self) -> list[str]:
-        """Return the keys of the product in Redis."""
-        return [f"{{{self.product_id}}}:{part}" for part in ("st", "h", "r", "l")]
+    def settle(self) -> None:
+        if not self.settling:
+            return
+        at = self.number % len(self.settling)
+        self.run_in(self.world.escrow.settle([self.settling.pop(at)]))
 
-    async def copy_redis(self) -> dict[str, bytes]:
-        """Return what Redis would write to its disk now."""
-        found = {key: await self.client.dump(key) for key in self.keys()}
-        return {key: dumped for key, dumped in found.items() if dumped is not None}
+    def untake(self) -> None:
+        if not self.granted:
+            return
+        at = self.number % len(self.granted)
+        name, epoch = self.granted.pop(at)
+        # Checkout untakes what it never sent: only an order id that has no row.
+        if name not in {row["order_id"] for row in self.run_in(self.world.rows())}:
+            self.run_in(self.world.escrow.untake(name, self.world.product_id, epoch))
 
-    async def roll_back(self, copy: dict[str, bytes], *, is_restart: bool) -> None:
-        """Put an older copy in place; ``is_restart``: under another run id, as after a restart."""
-        await self.client.delete(*self.keys())
-        for key, dumped in copy.items():
-            await self.client.restore(key, 0, dumped)
-        if is_restart:
-            await self.connection.execute(
-                "UPDATE inventory SET loaded_run_id = 'the one before' WHERE product_id = $1",
-                self.product_id,
-            )
+    def crash(self) -> None:
+        """Everything in flight is gone; nobody remembers a permit."""
+        self.granted.clear()
+        self.settling.clear()
 
-    async def counters(self) -> Any:
-        """Return the counters of the product, its sale and its buyers."""
-        return await self.connection.fetchrow(_COUNTERS, self.product_id)
+    # --- payment ---------------------------------------------------------------------------------
 
-    async def rows(self) -> list[Any]:
-        """Return (order_id, state, attempt, user_id, qty) of every reservation with units."""
-        found: list[Any] = await self.connection.fetch(_ROWS, self.product_id)
-        return found
+    def pay(self, name: str) -> None:
+        self.paid.open(name)
 
+    def attempt(self, *states: str) -> Any:
+        found = [attempt for attempt in self.paid.all() if attempt.state in states]
+        return self.pick(found) if found else None
 
-@asynccontextmanager
-async def _open_world(dsn: str, redis_url: str) -> AsyncIterator[World]:
-    async with AsyncExitStack() as opened:
-        connection = await asyncpg.connect(dsn)
-        opened.push_async_callback(connection.close)
-        database = await opened.enter_async_context(open_database(dsn))
-        client = await opened.enter_async_context(redis.open_redis(redis_url))
-        escrow = Escrow(client, permit_seconds=LONG_SECONDS)
-        ledger = Ledger(database, hold_seconds=LONG_SECONDS)
-        stock = StockStore(database)
-        warmer = Warmer(stock, escrow)
-        returns = ReturnWorker(stock, escrow, warmer)
-        room = ControlRoom(ControlStore(database), stock, escrow, warmer)
-        asked = control.FenceRequest(lease_namespace="n", lease_name="machine", holder="test")
-        reserver = Reserver(ledger, escrow, warmer)
-        opened.push_async_callback(reserver.close)
-        yield World(
-            connection=connection,
-            client=client,
-            escrow=escrow,
-            ledger=ledger,
-            reserver=reserver,
-            payments=Payments(ledger, warmer, returns.wake),
-            holds=HoldReaper(ledger, returns.wake),
-            permits=PermitReaper(ledger, stock, escrow),
-            returns=returns,
-            warmer=warmer,
-            reconciler=Reconciler(stock, escrow, warmer),
-            room=room,
-            stock=stock,
-            fence=(await room.take_fence(asked)).fence,
-        )
+    def pin(self) -> None:
+        """Also of an attempt that was given up long ago: its process was asleep."""
+        attempt = self.attempt("NEW", "ABANDONED", "DECLINED")
+        if attempt is not None:
+            self.send_pin(attempt)
+
+    def pay_again(self, name: str) -> None:
+        """Another card, pinned at once."""
+        attempt = self.paid.open(name)
+        if attempt is not None:
+            self.send_pin(attempt)
+
+    def send_pin(self, attempt: Any) -> None:
+        asked = internal.PinItem(order_id=attempt.order_id, attempt=attempt.number)
+        answer = self.run_in(self.world.reserver.pin([asked]))[0]
+        attempt.is_pinned = attempt.is_pinned or answer.outcome == "PINNED"
+
+    def decide(self) -> None:
+        attempt = self.attempt("NEW")
+        if attempt is None:
+            return
+        if not attempt.is_pinned:
+            attempt.state = "ABANDONED"
+        else:
+            attempt.state = "DECLINED" if self.coin else "AUTHORISED"
+        word = "succeed" if attempt.state == "AUTHORISED" else "fail"
+        self.events.append((word, attempt.named))
+
+    def reverse(self) -> None:
+        attempt = self.attempt("AUTHORISED")
+        if attempt is None:
+            return
+        attempt.state = "REVERSED"
+        self.events.append(("reverse", attempt.named))
+        self.final_above = None
+
+    def deliver(self) -> None:
+        """Any event, in any order, and perhaps again later."""
+        if not self.events:
+            return
+        at = self.number % len(self.events)
+        word, attempt = self.events[at] if self.coin else self.events.pop(at)
+        self.run_in(getattr(self.world.payments, word)([attempt]))
+        if word == "reverse":
+            self.final_above = None
+
+    def lose_events(self) -> None:
+        """The broker loses everything, except reversals: nothing tells those again."""
+        self.events = [event for event in self.events if event[0] == "reverse"]
+
+    # --- time and workers ------------------------------------------------------------------------
+
+    def pay_by_passes(self, name: str) -> None:
+        self.run_in(self.world.expire(name))
+        if self.coin:
+            self.run_in(self.world.holds.step())
+
+    def time_passes(self) -> None:
+        self.run_in(self.world.pass_time())
+
+    def hold_reaper(self) -> None:
+        self.run_in(self.world.holds.step())
+
+    def permit_reaper(self) -> None:
+        self.run_in(self.world.permits.step())
+
+    def return_worker(self) -> None:
+        self.run_in(self.world.returns.step())
+
+    def pin_sweep(self) -> None:
+        self.run_in(self.world.sweep(self.paid).step())
+
+    def warm(self) -> None:
+        self.run_in(self.world.warmer.warm([self.world.product_id]))
+
+    def reconcile(self) -> None:
+        self.run_in(self.world.reconciler.step())
+
+    # --- Redis, the operator ---------------------------------------------------------------------
+
+    def flush(self) -> None:
+        self.run_in(self.world.client.flushdb())
+
+    def copy_or_roll_back(self) -> None:
+        if self.copy is None:
+            self.copy = self.run_in(self.world.copy_redis())
+        else:
+            self.run_in(self.world.roll_back(self.copy, is_restart=self.coin))
+            self.copy = None
+
+    def change_stock(self) -> None:
+        units = self.number % (2 * MOST_UNITS)
+        before = self.run_in(self.world.counters())
+        try:
+            self.run_in(self.world.set_stock(units))
+        except BelowCommittedError:
+            assert units < before["reserved_qty"] + before["sold_qty"]
+            return
+        assert units >= before["reserved_qty"] + before["sold_qty"]
+        self.final_above = None
+
+    def change_gate(self) -> None:
+        state: control.DesiredState = "Active" if self.number % 4 else "Suspended"
+        self.run_in(self.world.set_gate(state))
+
+    # --- rules that always hold ------------------------------------------------------------------
+
+    @invariant()
+    def ledger_is_whole(self) -> None:
+        if not self.world.sku:
+            return
+        found = self.run_in(self.world.counters())
+        rows = self.run_in(self.world.rows())
+        counters = found["available_qty"], found["reserved_qty"], found["sold_qty"]
+        assert min(counters) >= 0, ("I1", counters)
+        assert sum(counters) == found["total_qty"], ("I1", counters, found["total_qty"])
+        held = sum(row["qty"] for row in rows if row["state"] in ("HELD", "PAYING"))
+        sold = sum(row["qty"] for row in rows if row["state"] == "SOLD")
+        assert counters[1:] == (held, sold), ("I2", counters, held, sold)
+        assert (found["sale_reserved"], found["sale_sold"]) == (held, sold), "I2"
+        assert found["of_users"] == held + sold, "I4"
+        assert found["most_of_a_user"] <= LIMIT, "I4"
+        if self.final_above is not None:
+            assert found["available_qty"] < self.final_above, "I6"
+        states = {row["order_id"]: (row["state"], row["attempt"]) for row in rows}
+        for attempt in self.paid.all():
+            if attempt.state == "AUTHORISED":
+                state, pinned_for = states[attempt.order_id]
+                assert state in ("PAYING", "SOLD"), ("S4: paid without a unit", attempt, state)
+                assert pinned_for == attempt.number, ("S4: pinned for another", attempt)
+
+    # --- rest ------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        if self.world.sku:
+            self.run_in(self._rest())
+
+    async def _rest(self) -> None:
+        for attempt in self.paid.all():
+            if attempt.state == "NEW":
+                attempt.state = "ABANDONED"
+        await self.world.set_gate("Active")
+        for word, event in self.events:
+            await getattr(self.world.payments, word)([event])
+        free = await self.world.come_to_rest(self.paid)
+        rows = await self.world.rows()
+        paid = {one.order_id for one in self.paid.all() if one.state == "AUTHORISED"}
+        assert {row["order_id"] for row in rows if row["state"] == "SOLD"} == paid, "I3"
+        await self.world.sell_rest(free)
 
 
 @dataclass(frozen=True)
@@ -308,7 +399,7 @@ def stage(servers: Any, fresh_redis: str) -> Iterator[Stage]:
     try:
         asyncio.run(migrations.upgrade("doorbuster.inventory", dsn))
         with asyncio.Runner() as runner:
-            opened = _open_world(dsn, fresh_redis)
+            opened = open_world(dsn, fresh_redis)
             world = runner.run(opened.__aenter__())
             try:
                 yield Stage(runner, world)
@@ -319,6 +410,24 @@ def stage(servers: Any, fresh_redis: str) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def honest_payment() -> type[HonestPayment]:
-    """Builds a payment."""
-    return HonestPayment
+def run_histories(stage: Stage) -> Callable[[int], None]:
+    """``run_histories(n)`` plays n histories; raises AssertionError when one breaks a rule."""
+
+    class Here(Machine):
+        pass
+
+    Here.stage = stage
+
+    def run(examples: int) -> None:
+        chosen = settings(
+            max_examples=EXAMPLES or examples,
+            stateful_step_count=STEPS,
+            derandomize=not EXAMPLES,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate,),  # a history is short enough to be read as it is
+            suppress_health_check=list(HealthCheck),
+        )
+        run_state_machine_as_test(Here, settings=chosen)
+
+    return run

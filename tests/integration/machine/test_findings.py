@@ -4,6 +4,7 @@ from typing import Any
 
 from doorbuster.contracts import internal
 from doorbuster.escrow import Fate, PermitRequest, Settlement
+from doorbuster.testing.histories import HonestPayment
 
 ORDER = "order-1"
 ATTEMPT = internal.Attempt(order_id=ORDER, attempt=1)
@@ -25,11 +26,11 @@ async def _permit(world: Any) -> int:
     return epoch
 
 
-def test_a_late_success_sells_nothing_that_was_reversed(stage: Any, honest_payment: Any) -> None:
+def test_a_late_success_sells_nothing_that_was_reversed(stage: Any) -> None:
     """PAYING, the payment is reversed at once; the sweep hears it first, then both events in the wrong order."""
 
     async def walk() -> None:
-        world, paid = stage.world, honest_payment()
+        world, paid = stage.world, HonestPayment()
         await world.enter(1)
         await _hold(world)
         attempt = paid.open(ORDER)
