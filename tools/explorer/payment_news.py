@@ -69,30 +69,33 @@ def heard_by_inventory(state: State, event: tuple[int, int], without: frozenset[
 
 def sweeps(state: State, without: frozenset[str], *, has_reversal_sweep: bool) -> Iterator[Step]:
     """Return what the pin sweep, the order sweep and a reversal sweep may do."""
+    yield from _pin_sweep(state, without)
+    for attempt, stored in enumerate(state.attempts, 1):
+        is_told = (REVERSED_EVENT, attempt) in state.to_inventory
+        is_sold = state.row == SOLD and state.row_attempt == attempt
+        if has_reversal_sweep and stored in REVERSED and is_sold and not is_told:
+            again = publish(state, REVERSED_EVENT, attempt)
+            yield f"the reversal of attempt {attempt} is published again", again, True
+        is_known = state.orders or (SUCCEEDED, attempt) in state.to_order
+        if "order_sweep" not in without and stored in SELLS and not is_known:
+            again = publish(state, SUCCEEDED, attempt)
+            yield f"the order sweep publishes attempt {attempt} again", again, True
+
+
+def _pin_sweep(state: State, without: frozenset[str]) -> Iterator[Step]:
     if state.swept is not None:
         applied = heard_by_inventory(state, state.swept, without)._replace(swept=None)
         yield f"the pin sweep applies {EVENTS[state.swept[0]]}", applied, True
     elif state.row == PAYING and "pin_sweep" not in without:
-        stored = state.attempts[state.row_attempt - 1]
-        verdict = None
-        if stored in SELLS:
-            verdict = SUCCEEDED
-        elif stored in FAILED | REVERSED:
-            verdict = FAILED_EVENT
+        verdict = _verdict(state.attempts[state.row_attempt - 1], without)
         if verdict is not None:
             asked = state._replace(swept=(verdict, state.row_attempt))
             yield f"the pin sweep asks: {EVENTS[verdict]}", asked, True
-    for attempt in range(1, len(state.attempts) + 1):
-        is_told = (REVERSED_EVENT, attempt) in state.to_inventory
-        is_sold = state.row == SOLD and state.row_attempt == attempt
-        if state.attempts[attempt - 1] in REVERSED and is_sold and not is_told:
-            if has_reversal_sweep:
-                again = publish(state, REVERSED_EVENT, attempt)
-                yield f"the reversal of attempt {attempt} is published again", again, True
-    if "order_sweep" in without or state.orders:
-        return
-    for attempt in range(1, len(state.attempts) + 1):
-        is_told = (SUCCEEDED, attempt) in state.to_order
-        if state.attempts[attempt - 1] in SELLS and not is_told:
-            again = publish(state, SUCCEEDED, attempt)
-            yield f"the order sweep publishes attempt {attempt} again", again, True
+
+
+def _verdict(stored: int, without: frozenset[str]) -> int | None:
+    if stored in SELLS:
+        return SUCCEEDED
+    if stored in REVERSED and "own_verdict" not in without:
+        return REVERSED_EVENT
+    return FAILED_EVENT if stored in FAILED | REVERSED else None

@@ -152,6 +152,8 @@ class Payments:
         used = sum(stored != ABSENT for stored in state.attempts)
         if used == self.attempts or state.row not in (HELD, PAYING):
             return
+        if any(stored in REVERSED for stored in state.attempts):
+            return
         if "single_live_row" not in self.without and any(s in LIVE for s in state.attempts):
             return
         attempt = used + 1

@@ -193,7 +193,11 @@ def _ablations_of_payments() -> Iterator[Scenario]:
             _payments(1, "pin_sweep", broker_losses=1),
         ),
         ("no order sweep", "no order", _payments(1, "order_sweep", broker_losses=1)),
-        ("a held order can be sold", "0 payments kept", _payments(1, "paying_only", cancels=1)),
+        (
+            "a reversed payment counts as failed, a held order can be sold",
+            "0 payments kept",
+            _payments(1, "own_verdict paying_only", cancels=1),
+        ),
         (
             "a reversal is told only once, broker lost",
             "0 payments kept",

@@ -68,9 +68,9 @@ class HonestPayment:
     attempts: dict[str, list[Attempt]] = field(default_factory=dict)
 
     def open(self, order_id: str) -> Attempt | None:
-        """Begin an attempt unless one is live."""
+        """Begin an attempt unless one is live, or the order was given back."""
         made = self.attempts.setdefault(order_id, [])
-        if any(attempt.state in ("NEW", "AUTHORISED") for attempt in made):
+        if any(attempt.state in ("NEW", "AUTHORISED", "REVERSED") for attempt in made):
             return None
         made.append(Attempt(order_id, 1 + len(made)))
         return made[-1]
@@ -81,7 +81,7 @@ class HonestPayment:
 
     async def verdicts(self, attempts: Sequence[internal.Attempt]) -> list[internal.Verdict]:
         """Answer the pin sweep."""
-        words = {"NEW": "PENDING", "AUTHORISED": "SUCCEEDED"}
+        words = {"NEW": "PENDING", "AUTHORISED": "SUCCEEDED", "REVERSED": "REVERSED"}
         return [
             internal.Verdict(
                 order_id=asked.order_id,

@@ -4,7 +4,6 @@ from typing import Any
 
 from doorbuster.contracts import internal
 from doorbuster.escrow import Fate, PermitRequest, Settlement
-from doorbuster.testing.histories import HonestPayment
 
 ORDER = "order-1"
 ATTEMPT = internal.Attempt(order_id=ORDER, attempt=1)
@@ -27,18 +26,15 @@ async def _permit(world: Any) -> int:
 
 
 def test_a_late_success_sells_nothing_that_was_reversed(stage: Any) -> None:
-    """PAYING, the payment is reversed at once; the sweep hears it first, then both events in the wrong order."""
+    """PAYING; the payment is reversed, inventory is told that it failed, then hears both events the wrong way round."""
 
     async def walk() -> None:
-        world, paid = stage.world, HonestPayment()
+        world = stage.world
         await world.enter(1)
         await _hold(world)
-        attempt = paid.open(ORDER)
         asked = internal.PinItem(order_id=ORDER, attempt=1)
         assert (await world.reserver.pin([asked]))[0].outcome == "PINNED"
-        attempt.state = "REVERSED"
-        await world.pass_time()
-        await world.sweep(paid).step()
+        await world.payments.fail([ATTEMPT])
         await world.payments.reverse([ATTEMPT])
         await world.payments.succeed([ATTEMPT])
         await world.expire()
