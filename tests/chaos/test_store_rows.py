@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import subprocess
 
 import pytest
@@ -170,7 +171,9 @@ class Replica:
 @contextlib.asynccontextmanager
 async def lagging_replica(stage, folder):
     """A replica of the stack's Redis on a port of its own."""
-    port = stage.stack.site.port("operator.admin")  # nobody's while there is no operator
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        port = any_port.getsockname()[1]
     with (folder / "replica.log").open("wb") as log:
         child = await asyncio.to_thread(
             subprocess.Popen,

@@ -312,11 +312,11 @@ class Buyer:
     def _key(self, name: str) -> str:
         return f"{self.scene.sku}-{self.name}-{name}"
 
-    async def press(self, key: str = "c1", quantity: int = 1) -> str:
-        """Ask for units once; HELD, a refusal's code or UNKNOWN."""
+    async def press(self, key: str = "c1") -> str:
+        """Ask for one unit, once; HELD, a refusal's code or UNKNOWN."""
         self._press_key = key
         price = gates.PRICE_MINOR / 100
-        line = {"productId": self.scene.product, "quantity": quantity, "price": price}
+        line = {"productId": self.scene.product, "quantity": 1, "price": price}
         return await self._send("checkout", "/v1/checkout", key, {"products": [line]})
 
     async def pay(self, key: str = "p1", card: str = plan.GOOD_CARD) -> str:
@@ -377,14 +377,6 @@ class Buyer:
             transaction=_text(answer, "transactionId"),
         )
         return code
-
-    async def status(self) -> str:
-        """Ask for the status of the order; UNKNOWN when nobody told."""
-        try:
-            answer = await self.visitor.call("GET", f"/v1/orders/{self.order_id}/status")
-        except shop.NoAnswerError:
-            return UNKNOWN
-        return str(answer.body.get("status", "")) if answer.is_success else answer.code
 
 
 def _code(op: history.Op, answer: shop.Answer) -> str:
