@@ -38,10 +38,11 @@ unit: venv ## fast tests without any server
 explore: venv ## search the models of the protocol, the larger worlds too (minutes)
 	@PYTHONPATH=tools $(BIN)/python -m explorer --deep
 
-integration: servers ## tests on the real servers, the real API server, and a small sale
+integration: servers ## tests on the real servers and the real API server, sales, kills at every step, broken builds
 	@tools/pytest_groups.sh \
 	  "tests/contract tests/integration --ignore=tests/integration/payment --ignore=tests/integration/gateway" \
 	  "tests/integration/payment tests/integration/gateway" "tests/operator_api tests/e2e"
+	@tools/pytest_groups.sh "tests/chaos" "tests/mutation"
 
 e2e: servers ## the small end-to-end sale alone
 	@$(BIN)/pytest -q tests/e2e

@@ -53,6 +53,7 @@ WARM_SECONDS = 1.5
 # Who waits for a lock of a run before must be gone: checkout's own wait for it, and a little.
 SETTLE_SECONDS = {"Lock": 3.5}
 SOLD_WITHIN_SECONDS = 60.0
+CANCEL_TRIES = 10
 UNITS = 1_000_000
 HOLD_SECONDS = 600
 SEEN_SECONDS = 2.5  # every checkout looks at the sales once a second
@@ -120,15 +121,26 @@ class Bench:
         tasks = [asyncio.create_task(person.shop_on(run, counted_from)) for person in people]
         await asyncio.sleep(WARM_SECONDS + run.seconds)
         ended = time.monotonic()
-        for task in tasks:
-            task.cancel()
-        for problem in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(problem, Exception):
-                raise problem
+        await _go_home(tasks)
         run.under_way = [
             ended - person.pressed_at for person in people if person.pressed_at is not None
         ]
         return run
+
+
+async def _go_home(tasks: list["asyncio.Task[None]"]) -> None:
+    """End all buyers; raises what one of them failed with. A cancellation may be lost to an answer just in."""
+    left = set(tasks)
+    for _ in range(CANCEL_TRIES):
+        for task in left:
+            task.cancel()
+        done, left = await asyncio.wait(left, timeout=1.0)
+        for task in done:
+            if not task.cancelled() and (problem := task.exception()) is not None:
+                raise problem
+        if not left:
+            return
+    raise TimeoutError(f"{len(left)} buyers do not go home")
 
 
 async def are_all_sold(dsn: str, paid: dict[str, int]) -> bool:
