@@ -6,6 +6,7 @@
     def test_rows(fresh_postgres):                   # or fresh_mysql: an empty database, a module's
         dsn = fresh_postgres                         # postgresql://user:password@host:port/database
 
+    def test_a_purchase(open_stack): ...     # the whole shop, but for Kubernetes and letters
     async def test_cache(fresh_redis): ...           # redis://…/N, an emptied database, a test's
     async def test_slots(fresh_redis_cluster): ...   # redis+cluster://…, three servers, emptied
     async def test_events(topic_prefix): ...         # "t-1f9c…-", unique to a test
@@ -41,6 +42,7 @@ from doorbuster.kit.redis import parse_cluster_url
 Servers = Callable[..., dict[str, str]]
 _TESTS_ROOT = Path(os.environ.get("DOORBUSTER_VAR") or PROJECT / "var") / "test"
 _REDIS_DATABASES = 64
+SHOP = ("nginx", "gateway", "user", "checkout", "inventory", "payment", "order", "psp")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -128,6 +130,13 @@ def servers(stack: Stack) -> Servers:
         return stack.env()
 
     return ensure
+
+
+@pytest.fixture
+def open_stack(stack: Stack, servers: Servers) -> Stack:
+    """The session's stack with the whole shop in it, but for Kubernetes and letters."""
+    servers(*SHOP)
+    return stack
 
 
 @pytest.fixture(scope="module")

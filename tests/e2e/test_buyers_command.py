@@ -14,10 +14,8 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from buyers import gates, manifest, stores
-from devstack.errors import StackError
 from devstack.stack import Stack
 
-PARTS = ("nginx", "gateway", "user", "checkout", "inventory", "payment", "order", "psp")
 BUYERS = 12
 UNITS = 3
 OPENS_IN_SECONDS = 15.0  # a new process and a crowd that signs up
@@ -44,16 +42,6 @@ class Command:
             out, said = process.communicate(timeout=COMMAND_SECONDS)
         assert process.returncode in (0, 1, 2), said.decode()
         return process.returncode, out
-
-
-@pytest.fixture(scope="module")
-def open_stack(stack: Stack) -> Stack:
-    """The whole shop without Kubernetes."""
-    try:
-        stack.up(only=PARTS)
-    except StackError as error:
-        pytest.fail(str(error), pytrace=False)
-    return stack
 
 
 @pytest.fixture

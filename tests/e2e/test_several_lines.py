@@ -12,11 +12,9 @@ import asyncpg
 import pytest
 
 from buyers import enrol, gates, manifest, plan, shop
-from devstack.errors import StackError
 from devstack.stack import Stack
 from doorbuster.kit import ids
 
-PARTS = ("nginx", "gateway", "user", "checkout", "inventory", "payment", "order", "psp")
 CROWD = 40
 WITHIN_SECONDS = 60.0
 
@@ -79,16 +77,6 @@ async def eventually(condition: Callable[[], Any], what: str) -> None:
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"not within {WITHIN_SECONDS} s: {what}")
         await asyncio.sleep(0.1)
-
-
-@pytest.fixture(scope="module")
-def open_stack(stack: Stack) -> Stack:
-    """The whole shop without Kubernetes."""
-    try:
-        stack.up(only=PARTS)
-    except StackError as error:
-        pytest.fail(str(error), pytrace=False)
-    return stack
 
 
 @pytest.fixture

@@ -9,10 +9,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import pytest
 
 from buyers import enrol, facts, gates, history, manifest, plan, play, stores, verdict
-from devstack.errors import StackError
 from devstack.stack import Stack
 
-PARTS = ("nginx", "gateway", "user", "checkout", "inventory", "payment", "order", "psp")
 CLICKS = 20
 REPETITIONS = 20
 BUYERS = 40
@@ -46,16 +44,6 @@ class Street:
 
     async def judge(self, path: pathlib.Path) -> verdict.Verdict:
         return await play.judge(path, stores.Addresses.from_environment(self.environment))
-
-
-@pytest.fixture(scope="module")
-def open_stack(stack: Stack) -> Stack:
-    """The whole shop without Kubernetes."""
-    try:
-        stack.up(only=PARTS)
-    except StackError as error:
-        pytest.fail(str(error), pytrace=False)
-    return stack
 
 
 @pytest.fixture

@@ -14,11 +14,9 @@ import asyncpg
 import pytest
 
 from buyers import enrol, gates, plan, play, stores, verdict
-from devstack.errors import StackError
 from devstack.layout import PROJECT
 from devstack.stack import Stack
 
-PARTS = ("nginx", "gateway", "user", "checkout", "inventory", "payment", "order", "psp")
 OPENS_IN_SECONDS = 3.0
 PATIENCE_SECONDS = 45.0
 SEED = 4
@@ -167,22 +165,12 @@ class Shop:
             await connection.close()
 
 
-@pytest.fixture(scope="module")
-def running_stack(stack: Stack) -> Stack:
-    """The whole shop without Kubernetes."""
-    try:
-        stack.up(only=PARTS)
-    except StackError as error:
-        pytest.fail(str(error), pytrace=False)
-    return stack
-
-
 @pytest.fixture
-async def shop(running_stack: Stack, tmp_path: pathlib.Path) -> AsyncIterator[Shop]:
+async def shop(open_stack: Stack, tmp_path: pathlib.Path) -> AsyncIterator[Shop]:
     """A shop whose sales are opened through the control API."""
-    key = running_stack.layout.keys / "operator.pem"
-    async with gates.gate_keeper(running_stack.env(), key) as keeper:
-        yield Shop(running_stack, keeper, tmp_path)
+    key = open_stack.layout.keys / "operator.pem"
+    async with gates.gate_keeper(open_stack.env(), key) as keeper:
+        yield Shop(open_stack, keeper, tmp_path)
 
 
 @pytest.fixture

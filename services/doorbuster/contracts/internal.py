@@ -195,6 +195,15 @@ class ReservationState(msgspec.Struct, frozen=True, rename="camel", kw_only=True
     expires_at: datetime | None
 
 
+class UnreturnedOrders(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``POST /internal/v1/reservations:unreturned`` (caller: payment) answers :class:`Attempts` that were reversed.
+
+    The orders whose units such an attempt still holds (PAYING or SOLD): its reversal is to be told again.
+    """
+
+    unreturned: list[str]
+
+
 # --- checkout -------------------------------------------------------------------------------------
 
 
@@ -256,13 +265,17 @@ class Verdicts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class OrderIds(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """``POST /internal/v1/orders:missing`` of order (caller: payment): which of these are not confirmed there?"""
+    """Two questions to order (caller: payment).
+
+    ``POST /internal/v1/orders:missing``: which of these are not confirmed there? ``orders:unreversed``: which are
+    not cancelled there?
+    """
 
     ids: list[str]
 
 
 class MissingOrders(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """The ids that order has not confirmed."""
+    """The ids of which order has not heard that."""
 
     missing: list[str]
 

@@ -66,3 +66,7 @@ class ReservationFinder(Protocol):
     async def find(self, order_id: str) -> internal.ReservationState | None:
         """Return what is stored of an order."""
         ...
+
+    async def unreturned(self, attempts: Sequence[internal.Attempt]) -> list[str]:
+        """Return the orders whose units these attempts hold: PAYING or SOLD."""
+        ...

@@ -1,4 +1,4 @@
-"""HTTP of inventory: batches for checkout, payment's unpin, the operator's control API."""
+"""HTTP of inventory: batches for checkout, payment's unpin and question, the operator's control API."""
 
 import re
 from datetime import timedelta
@@ -202,6 +202,15 @@ class Reservations:
         )
         return aiohttp_web.Response(status=204)
 
+    async def unreturned(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``POST /internal/v1/reservations:unreturned``."""
+        batch = await web.read_json(request, internal.Attempts)
+        _check_batch(len(batch.items))
+        for item in batch.items:
+            _check_attempt(item.order_id, item.attempt)
+        found = await self._finder.unreturned(batch.items)
+        return web.json_response(internal.UnreturnedOrders(unreturned=found))
+
     async def warm(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
         """``POST /internal/v1/warm``: 204 at once, the work goes on behind it."""
         wanted = await web.read_json(request, internal.Warm)
@@ -233,6 +242,7 @@ class Reservations:
             ("POST", "judgements", self.judge, checkout),
             ("POST", "pins", self.pin, checkout),
             ("POST", "unpins", self.unpin, web.callers("payment")),
+            ("POST", "reservations:unreturned", self.unreturned, web.callers("payment")),
             ("POST", "warm", self.warm, checkout),
             (
                 "GET",

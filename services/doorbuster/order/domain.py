@@ -39,6 +39,7 @@ class State(enum.StrEnum):
         return _RANKS[self]
 
 
+REVERSED = frozenset({State.CANCELLED, State.RETURNED})
 _RANKS = {state: rank for rank, state in enumerate(State)}
 _SHOWN: dict[State, api.ORDER_STATUSES] = {
     State.PENDING: "pending",

@@ -33,6 +33,9 @@ class OrderStore(Protocol):
     async def unconfirmed(self, order_ids: Sequence[str]) -> list[str]:
         """Return those ids whose PaymentSucceeded has not arrived."""
 
+    async def unreversed(self, order_ids: Sequence[str]) -> list[str]:
+        """Return those ids that are not known as cancelled or returned."""
+
     async def waiting_since(self) -> tuple[datetime | None, datetime | None]:
         """Return the earliest pay-by of unpaid orders, and the earliest time heard of one without a pay-by."""
 

@@ -1,4 +1,4 @@
-"""The order service over HTTP: a buyer's own orders, and payment's question what is missing."""
+"""The order service over HTTP: a buyer's own orders, and payment's questions what is missing."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -53,6 +53,12 @@ class OrderRoutes:
                 method="POST",
                 path="/internal/v1/orders:missing",
                 handler=self.find_missing,
+                access=web.callers("payment"),
+            ),
+            web.Route(
+                method="POST",
+                path="/internal/v1/orders:unreversed",
+                handler=self.find_unreversed,
                 access=web.callers("payment"),
             ),
         ]
@@ -113,10 +119,21 @@ class OrderRoutes:
 
     async def find_missing(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
         """``POST /internal/v1/orders:missing``: at most 1,000 ids."""
-        question = await web.read_json(request, internal.OrderIds)
-        if len(question.ids) > LONGEST_QUESTION:
-            raise web.InvalidError(f"ask about at most {LONGEST_QUESTION} orders at once")
-        if not all(ids.is_id(order_id, "order") for order_id in question.ids):
-            raise web.InvalidError("ids must be order ids")
-        missing = await self.orders.missing(question.ids) if question.ids else []
+        asked = await _asked(request)
+        missing = await self.orders.missing(asked) if asked else []
         return web.json_response(internal.MissingOrders(missing=missing))
+
+    async def find_unreversed(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``POST /internal/v1/orders:unreversed``: at most 1,000 ids."""
+        asked = await _asked(request)
+        missing = await self.orders.unreversed(asked) if asked else []
+        return web.json_response(internal.MissingOrders(missing=missing))
+
+
+async def _asked(request: aiohttp_web.Request) -> list[str]:
+    question = await web.read_json(request, internal.OrderIds)
+    if len(question.ids) > LONGEST_QUESTION:
+        raise web.InvalidError(f"ask about at most {LONGEST_QUESTION} orders at once")
+    if not all(ids.is_id(order_id, "order") for order_id in question.ids):
+        raise web.InvalidError("ids must be order ids")
+    return question.ids

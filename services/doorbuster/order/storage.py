@@ -106,12 +106,20 @@ class MysqlOrderStore:
 
     async def unconfirmed(self, order_ids: Sequence[str]) -> list[str]:
         """Return those ids whose PaymentSucceeded has not arrived."""
-        query = sa.select(ORDERS.c.order_id).where(
-            ORDERS.c.order_id.in_(order_ids), ORDERS.c.payment_id.is_not(None)
-        )
+        return await self._lacking(order_ids, ORDERS.c.payment_id.is_not(None))
+
+    async def unreversed(self, order_ids: Sequence[str]) -> list[str]:
+        """Return those ids that are not known as cancelled or returned."""
+        reversed_states = [state.value for state in domain.REVERSED]
+        return await self._lacking(order_ids, ORDERS.c.state.in_(reversed_states))
+
+    async def _lacking(
+        self, order_ids: Sequence[str], condition: sa.ColumnElement[bool]
+    ) -> list[str]:
+        query = sa.select(ORDERS.c.order_id).where(ORDERS.c.order_id.in_(order_ids), condition)
         async with self._engine.connect() as connection:
-            confirmed = set((await connection.scalars(query)).all())
-        return [order_id for order_id in order_ids if order_id not in confirmed]
+            found = set((await connection.scalars(query)).all())
+        return [order_id for order_id in order_ids if order_id not in found]
 
     async def waiting_since(self) -> tuple[datetime | None, datetime | None]:
         """Return the earliest pay-by of unpaid orders, and the earliest time heard of one without a pay-by."""

@@ -83,6 +83,10 @@ class Orders:
         """Return those paid orders, by payment's word, whose PaymentSucceeded has not arrived here."""
         return await self.store.unconfirmed(order_ids)
 
+    async def unreversed(self, order_ids: list[str]) -> list[str]:
+        """Return those reversed orders, by payment's word, that are not known as cancelled here."""
+        return await self.store.unreversed(order_ids)
+
     async def sweep(self) -> bool:
         """Ask inventory about unpaid orders past their pay-by; true when there may be more.
 

@@ -29,7 +29,17 @@ from .consumers import cancellations
 from .ports import Provider
 from .routes import PaymentRoutes, RawCardsRefusedError, WebhookRefusedError
 from .storage import OUTBOX, SqlPaymentStore
-from .usecases import Capture, OrderSweep, Pay, Recovery, Reversal, Settlement, Verdicts
+from .usecases import (
+    Capture,
+    OrderSweep,
+    Pay,
+    Recovery,
+    Reversal,
+    Settlement,
+    Verdicts,
+    reversals,
+    sales,
+)
 
 NAME = "payment"
 RECOVER_SECONDS = 1.0
@@ -74,7 +84,8 @@ class _Parts:
     recovery: Recovery
     capture: Capture
     reversal: Reversal
-    sweep: OrderSweep
+    sale_sweep: OrderSweep
+    reversal_sweep: OrderSweep
     verdicts: Verdicts
     settlement: Settlement
 
@@ -87,10 +98,11 @@ def _parts(
     relay: outbox.Relay,
 ) -> _Parts:
     limits = settings.limits()
+    inventory, orders = HttpInventory(services.inventory), HttpOrders(services.order)
     settlement = Settlement(
         store=store,
         provider=provider,
-        inventory=HttpInventory(services.inventory),
+        inventory=inventory,
         clock=utc_now,
         announce=relay.wake.set,
     )
@@ -123,9 +135,16 @@ def _parts(
             limits=limits,
             announce=relay.wake.set,
         ),
-        sweep=OrderSweep(
+        sale_sweep=OrderSweep(
+            news=sales(orders),
             store=store,
-            orders=HttpOrders(services.order),
+            clock=utc_now,
+            limits=limits,
+            announce=relay.wake.set,
+        ),
+        reversal_sweep=OrderSweep(
+            news=reversals(orders, inventory),
+            store=store,
             clock=utc_now,
             limits=limits,
             announce=relay.wake.set,
@@ -206,7 +225,10 @@ async def _start_loops(
             wake=parts.settlement.capture,
         ),
         process.repeating("reversal", parts.reversal.step, every_seconds=REVERSE_SECONDS),
-        process.repeating("paid_order_sweep", parts.sweep.step, every_seconds=SWEEP_SECONDS),
+        process.repeating("paid_order_sweep", parts.sale_sweep.step, every_seconds=SWEEP_SECONDS),
+        process.repeating(
+            "reversal_sweep", parts.reversal_sweep.step, every_seconds=SWEEP_SECONDS
+        ),
         consumer.consuming(
             cancellations(settings.kafka_bootstrap, parts.reversal), "cancellations"
         ),
@@ -218,6 +240,7 @@ async def _start_loops(
         "payment_recovery": parts.recovery.oldest_seconds,
         "capture": parts.capture.oldest_seconds,
         "reversal": parts.reversal.oldest_seconds,
-        "paid_order_sweep": parts.sweep.oldest_seconds,
+        "paid_order_sweep": parts.sale_sweep.oldest_seconds,
+        "reversal_sweep": parts.reversal_sweep.oldest_seconds,
     }
     await opened.enter_async_context(workers.watching(looks))

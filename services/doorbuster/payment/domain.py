@@ -24,6 +24,7 @@ MAX_CODE_LENGTH = 64
 HOLD_EXPIRED = "hold_expired"
 NOT_FINISHED = "not_finished"
 AUTHORISATION_LOST = "authorisation_lost"
+CANCELLED = "cancelled"
 
 
 class State(StrEnum):
@@ -295,6 +296,13 @@ def failed(attempt: Attempt, reason: str) -> events.PaymentFailed:
         reason=reason,
         topic=attempt.purchase.topic,
     )
+
+
+def last_word(attempt: Attempt) -> events.PaymentSucceeded | events.PaymentReversed:
+    """Return what others must know of an attempt that was sold: that, or that it was given back since."""
+    if attempt.state in REVERSED:
+        return reversed_(attempt, attempt.reversal or CANCELLED)
+    return succeeded(attempt)
 
 
 def captured(attempt: Attempt) -> events.PaymentCaptured:

@@ -80,12 +80,20 @@ class Inventory(Protocol):
         """Say that an attempt failed; only an accelerator. Raises ConnectionError when away."""
         ...
 
+    async def unreturned(self, attempts: Sequence[Attempt]) -> set[str]:
+        """Return the orders whose units these attempts still hold. Raises ConnectionError when away."""
+        ...
+
 
 class Orders(Protocol):
     """The order service."""
 
     async def missing(self, order_ids: Sequence[str]) -> set[str]:
         """Return which of these it does not know as paid. Raises ConnectionError when away."""
+        ...
+
+    async def unreversed(self, order_ids: Sequence[str]) -> set[str]:
+        """Return which of these it does not know as cancelled. Raises ConnectionError when away."""
         ...
 
 
@@ -161,25 +169,25 @@ class PaymentStore(Protocol):
         ...
 
     async def claim_unknown(
-        self, *, now: datetime, again_at: datetime, limit: int
+        self, states: frozenset[State], *, now: datetime, again_at: datetime, limit: int
     ) -> list[Attempt]:
-        """Return sold attempts of which it is time to ask whether order knows them; put them off."""
+        """Return attempts in these states of which it is time to ask whether others know; put them off."""
         ...
 
     async def waiting_since(self, states: frozenset[State]) -> datetime | None:
         """Return when the attempt got there that has waited longest in these states for a worker; None: none."""
         ...
 
-    async def unknown_since(self) -> datetime | None:
-        """Return when the oldest attempt was paid of which order has not said that it knows it; None: none."""
+    async def unknown_since(self, states: frozenset[State]) -> datetime | None:
+        """Return when the oldest in these states was paid, or reversed, that others may not know; None: none."""
         ...
 
-    async def note_known(self, attempts: Sequence[Attempt]) -> None:
-        """Order knows these: ask no more."""
+    async def note_known(self, states: frozenset[State], attempts: Sequence[Attempt]) -> None:
+        """Those who must know these attempts do: ask no more of those that are in these states still."""
         ...
 
     async def publish(self, attempts: Sequence[Attempt], *, now: datetime) -> None:
-        """Put PaymentSucceeded of these into the outbox once more, for the topic of all orders.
+        """Put the last word on each into the outbox once more, for the topic of all orders.
 
         One that still waits there is not doubled.
         """

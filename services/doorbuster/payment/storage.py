@@ -170,7 +170,7 @@ class SqlPaymentStore:
             due_at: Any = sa.case((_TABLE.reversal.is_(None), None), else_=now)
             return {"due_at": due_at}
         appointments: dict[str, Any] = {"due_at": domain.due_at(to, now, self._limits)}
-        if to is State.AUTHORISED:
+        if to is State.AUTHORISED or to in domain.REVERSED:
             appointments["ask_order_at"] = now + self._limits.order_known_after
         elif to not in domain.SOLD:
             appointments["ask_order_at"] = None
@@ -198,10 +198,10 @@ class SqlPaymentStore:
         return await self._claim(due, _TABLE.due_at, again_at, limit)
 
     async def claim_unknown(
-        self, *, now: datetime, again_at: datetime, limit: int
+        self, states: frozenset[State], *, now: datetime, again_at: datetime, limit: int
     ) -> list[Attempt]:
-        """Claim sold attempts whose order should be known by now."""
-        due = sa.and_(_TABLE.ask_order_at <= now, _TABLE.state.in_(sorted(domain.SOLD)))
+        """Claim attempts of which others should know by now."""
+        due = sa.and_(_TABLE.ask_order_at <= now, _TABLE.state.in_(sorted(states)))
         return await self._claim(due, _TABLE.ask_order_at, again_at, limit)
 
     async def _claim(
@@ -234,16 +234,17 @@ class SqlPaymentStore:
             _TABLE.updated_at, _TABLE.due_at.is_not(None), _TABLE.state.in_(sorted(states))
         )
 
-    async def unknown_since(self) -> datetime | None:
-        """Return the earliest payment of those that order is to be asked about."""
+    async def unknown_since(self, states: frozenset[State]) -> datetime | None:
+        """Return the earliest payment or reversal of those that others are to be asked about."""
+        is_reversed = _TABLE.state.in_(sorted(domain.REVERSED))
         return await self._earliest(
-            _TABLE.paid_at,
+            sa.case((is_reversed, _TABLE.updated_at), else_=_TABLE.paid_at),
             _TABLE.ask_order_at.is_not(None),
-            _TABLE.state.in_(sorted(domain.SOLD)),
+            _TABLE.state.in_(sorted(states)),
         )
 
     async def _earliest(
-        self, column: sa.Column[Any], *conditions: sa.ColumnElement[bool]
+        self, column: sa.ColumnElement[Any], *conditions: sa.ColumnElement[bool]
     ) -> datetime | None:
         async with self._engine.connect() as connection:
             found: datetime | None = await connection.scalar(
@@ -251,31 +252,37 @@ class SqlPaymentStore:
             )
         return found
 
-    async def note_known(self, attempts: Sequence[Attempt]) -> None:
-        """Order knows these: ask no more."""
+    async def note_known(self, states: frozenset[State], attempts: Sequence[Attempt]) -> None:
+        """Ask no more; one that was reversed meanwhile has something new to tell and keeps its appointment."""
         ids = [attempt.payment_id for attempt in attempts]
         if ids:
             async with self._engine.begin() as connection:
                 await connection.execute(
-                    sa.update(PAYMENT).where(_TABLE.payment_id.in_(ids)).values(ask_order_at=None)
+                    sa.update(PAYMENT)
+                    .where(_TABLE.payment_id.in_(ids), _TABLE.state.in_(sorted(states)))
+                    .values(ask_order_at=None)
                 )
 
     async def publish(self, attempts: Sequence[Attempt], *, now: datetime) -> None:
-        """Put PaymentSucceeded of these into the outbox once more, unless one still waits there.
+        """Put the last word on each into the outbox once more, unless it still waits there.
 
         It goes to the topic of all orders: the sale's own may be gone by now.
         """
-        told = [(attempt, domain.succeeded(attempt)) for attempt in attempts]
+        told = [(attempt, domain.last_word(attempt)) for attempt in attempts]
         async with self._engine.begin() as connection:
-            waiting = await connection.scalars(
-                sa.select(OUTBOX.c.event_key).where(
+            found = await connection.execute(
+                sa.select(OUTBOX.c.type, OUTBOX.c.event_key).where(
                     OUTBOX.c.topic == events.ORDERS_TOPIC,
-                    OUTBOX.c.type == events.PaymentSucceeded.type,
+                    OUTBOX.c.type.in_(sorted({event.type for _, event in told})),
                     OUTBOX.c.event_key.in_([attempt.order_id for attempt in attempts]),
                 )
             )
-            known = set(waiting)
-            due = [(attempt, event) for attempt, event in told if attempt.order_id not in known]
+            waiting = {(row.type, row.event_key) for row in found}
+            due = [
+                (attempt, event)
+                for attempt, event in told
+                if (event.type, attempt.order_id) not in waiting
+            ]
             pairs = [(events.ORDERS_TOPIC, event) for _, event in due]
             carriers = [_carrier(attempt) for attempt, _ in due]
             await outbox.enqueue(connection, OUTBOX, pairs, now=now, carriers=carriers)

@@ -19,13 +19,19 @@ from .processes import Keys
 PAY_WITHIN = timedelta(minutes=2)
 SALE_TOPIC = "sale.default.drop.orders"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-_CALLEES = {"unpins": "inventory", "orders:missing": "order"}  # all else is checkout's
+_CALLEES = {  # all else is checkout's
+    "unpins": "inventory",
+    "reservations:unreturned": "inventory",
+    "orders:missing": "order",
+    "orders:unreversed": "order",
+}
 
 
 @dataclass(kw_only=True)
 class PaymentNeighbours:
     """Orders that were placed, who pins them, what order knows; ``away`` holds the paths' ends that answer 503.
 
+    A reversal is known everywhere but for the orders in ``confirmed`` (order) and ``holding`` (inventory).
     Every internal call must carry a valid token of payment for the service it is meant for.
     """
 
@@ -35,6 +41,8 @@ class PaymentNeighbours:
     expired: set[str] = field(default_factory=set)
     unpinned: list[tuple[str, int]] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
+    confirmed: set[str] = field(default_factory=set)
+    holding: set[str] = field(default_factory=set)
     away: set[str] = field(default_factory=set)
     begun: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
@@ -71,6 +79,8 @@ class PaymentNeighbours:
         app.router.add_post("/internal/v1/orders/{id}/begin-payment", self._begin)
         app.router.add_post("/internal/v1/unpins", self._unpin)
         app.router.add_post("/internal/v1/orders:missing", self._missing)
+        app.router.add_post("/internal/v1/orders:unreversed", self._unreversed)
+        app.router.add_post("/internal/v1/reservations:unreturned", self._unreturned)
         return app
 
     @web.middleware
@@ -116,6 +126,15 @@ class PaymentNeighbours:
     async def _missing(self, request: web.Request) -> web.Response:
         asked = msgspec.json.decode(await request.read(), type=internal.OrderIds).ids
         return _reply(internal.MissingOrders(missing=[i for i in asked if i not in self.known]))
+
+    async def _unreversed(self, request: web.Request) -> web.Response:
+        asked = msgspec.json.decode(await request.read(), type=internal.OrderIds).ids
+        return _reply(internal.MissingOrders(missing=[i for i in asked if i in self.confirmed]))
+
+    async def _unreturned(self, request: web.Request) -> web.Response:
+        asked = msgspec.json.decode(await request.read(), type=internal.Attempts).items
+        held = [item.order_id for item in asked if item.order_id in self.holding]
+        return _reply(internal.UnreturnedOrders(unreturned=held))
 
 
 def _reply(body: Any) -> web.Response:

@@ -54,6 +54,13 @@ class FakeOrderStore:
         paid = {order.order_id for order in self.orders.values() if order.payment_id}
         return [order_id for order_id in order_ids if order_id not in paid]
 
+    async def unreversed(self, order_ids: Sequence[str]) -> list[str]:
+        """Return those ids that are not known as cancelled or returned."""
+        self._answer()
+        stored = [self.orders.get(order_id) for order_id in order_ids]
+        over = {one.order_id for one in stored if one and one.state in domain.REVERSED}
+        return [order_id for order_id in order_ids if order_id not in over]
+
     async def waiting_since(self) -> tuple[datetime | None, datetime | None]:
         """Return the earliest pay-by of unpaid orders, and the earliest time heard of one without a pay-by."""
         self._answer()

@@ -118,7 +118,7 @@ class FakePaymentStore:
         self.due[place] = domain.due_at(attempt.state, now, self.limits)
         if attempt.state is State.CAPTURED and attempt.reversal is not None:
             self.due[place] = now
-        if attempt.state is State.AUTHORISED:
+        if attempt.state is State.AUTHORISED or attempt.state in domain.REVERSED:
             self.ask_at[place] = now + self.limits.order_known_after
         elif attempt.state not in domain.SOLD:
             self.ask_at[place] = None
@@ -163,10 +163,10 @@ class FakePaymentStore:
         return self._claim(self.due, states, now, again_at, limit)
 
     async def claim_unknown(
-        self, *, now: datetime, again_at: datetime, limit: int
+        self, states: frozenset[State], *, now: datetime, again_at: datetime, limit: int
     ) -> list[Attempt]:
-        """Return sold attempts of which it is time to ask whether order knows them."""
-        return self._claim(self.ask_at, domain.SOLD, now, again_at, limit)
+        """Return attempts of which it is time to ask whether others know."""
+        return self._claim(self.ask_at, states, now, again_at, limit)
 
     def _claim(
         self,
@@ -187,20 +187,26 @@ class FakePaymentStore:
         waiting = (self.attempts[place] for place, at in self.due.items() if at is not None)
         return min((one.updated_at for one in waiting if one.state in states), default=None)
 
-    async def unknown_since(self) -> datetime | None:
-        """Return the earliest payment of those that order is to be asked about."""
+    async def unknown_since(self, states: frozenset[State]) -> datetime | None:
+        """Return the earliest payment or reversal of those that others are to be asked about."""
         asked = (self.attempts[place] for place, at in self.ask_at.items() if at is not None)
-        paid = (one.paid_at for one in asked if one.state in domain.SOLD)
-        return min((at for at in paid if at is not None), default=None)
+        since = (
+            one.updated_at if one.state in domain.REVERSED else one.paid_at
+            for one in asked
+            if one.state in states
+        )
+        return min((at for at in since if at is not None), default=None)
 
-    async def note_known(self, attempts: Sequence[Attempt]) -> None:
-        """Order knows these: ask no more."""
+    async def note_known(self, states: frozenset[State], attempts: Sequence[Attempt]) -> None:
+        """Ask no more of those that are in these states still."""
         for attempt in attempts:
-            self.ask_at[(attempt.order_id, attempt.attempt)] = None
+            place = (attempt.order_id, attempt.attempt)
+            if self.attempts[place].state in states:
+                self.ask_at[place] = None
 
     async def publish(self, attempts: Sequence[Attempt], *, now: datetime) -> None:
-        """Put PaymentSucceeded of these into the outbox once more, unless one still waits there."""
-        pairs = [(events.ORDERS_TOPIC, domain.succeeded(attempt)) for attempt in attempts]
+        """Put the last word on each into the outbox once more, unless it still waits there."""
+        pairs = [(events.ORDERS_TOPIC, domain.last_word(attempt)) for attempt in attempts]
         self.told += [pair for pair in pairs if pair not in self.told]
 
     async def states(self, items: Sequence[tuple[str, int]]) -> dict[tuple[str, int], State]:
@@ -331,12 +337,17 @@ class FakeProvider:
 
 @dataclass
 class FakeNeighbours:
-    """Checkout, inventory and order in one: orders that were placed, who pins them, what order knows."""
+    """Checkout, inventory and order in one: orders that were placed, who pins them, what order knows.
+
+    A reversal is known everywhere but for the orders in ``confirmed`` (order) and ``holding`` (inventory).
+    """
 
     orders: dict[str, Purchase] = field(default_factory=dict)
     pins: dict[str, int] = field(default_factory=dict)
     expired: set[str] = field(default_factory=set)
     known: set[str] = field(default_factory=set)
+    confirmed: set[str] = field(default_factory=set)
+    holding: set[str] = field(default_factory=set)
     unpinned: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     away: set[str] = field(default_factory=set)
 
@@ -375,3 +386,13 @@ class FakeNeighbours:
         """Return which of these order does not know as paid."""
         self._answer("missing")
         return set(order_ids) - self.known
+
+    async def unreversed(self, order_ids: Sequence[str]) -> set[str]:
+        """Return which of these order does not know as cancelled."""
+        self._answer("unreversed")
+        return self.confirmed & set(order_ids)
+
+    async def unreturned(self, attempts: Sequence[Attempt]) -> set[str]:
+        """Return the orders whose units these attempts still hold."""
+        self._answer("unreturned")
+        return self.holding & {attempt.order_id for attempt in attempts}

@@ -22,6 +22,7 @@ from doorbuster.testing import payments
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=60)
+AGAIN = LATER + timedelta(seconds=30)
 LIMITS = Limits()
 
 
@@ -85,6 +86,11 @@ async def walk(store: Any, attempt: Attempt, *states: State) -> Attempt:
 
 
 SOLD = (State.CONFIRMING, State.AUTHORISED)
+ENDS = [
+    (State.VOIDING, State.VOIDED),
+    (State.CAPTURING, State.CAPTURE_FAILED),
+    (State.CAPTURING, State.CAPTURED, State.REFUNDING, State.REFUNDED),
+]
 
 
 async def test_what_is_stored_comes_back_whole(store: Any) -> None:
@@ -114,14 +120,7 @@ async def test_a_sold_order_takes_no_more_attempts(store: Any, end: tuple[State,
     assert await store.open(new("other"), now=NOW) is None
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        (State.VOIDING, State.VOIDED),
-        (State.CAPTURING, State.CAPTURE_FAILED),
-        (State.CAPTURING, State.CAPTURED, State.REFUNDING, State.REFUNDED),
-    ],
-)
+@pytest.mark.parametrize("end", ENDS)
 async def test_an_order_that_was_given_back_is_never_paid_again(
     store: Any, end: tuple[State, ...]
 ) -> None:
@@ -228,19 +227,63 @@ async def test_a_reversal_asked_for_during_the_capture_is_due_after_it(store: An
     assert due.reversal == "cancelled"
 
 
+async def unknown(store: Any, states: frozenset[State], now: datetime = LATER) -> list[Attempt]:
+    found: list[Attempt] = await store.claim_unknown(
+        states, now=now, again_at=now + timedelta(seconds=30), limit=10
+    )
+    return found
+
+
 async def test_order_is_asked_about_sold_attempts_until_it_knows_them(store: Any) -> None:
     attempt = await walk(store, await opened(store), *SOLD)
-    again_at = LATER + timedelta(seconds=30)
-    assert await store.claim_unknown(now=NOW, again_at=again_at, limit=10) == []
-    [claimed] = await store.claim_unknown(now=LATER, again_at=again_at, limit=10)
-    assert await store.claim_unknown(now=LATER, again_at=again_at, limit=10) == []
+    assert await unknown(store, domain.SOLD, NOW) == []
+    assert await unknown(store, domain.REVERSED) == []
+    [claimed] = await unknown(store, domain.SOLD)
+    assert await unknown(store, domain.SOLD) == []
     assert await told(store) == []
     for _ in range(3):  # while the broker is away, nothing piles up
         await store.publish([claimed], now=LATER)
     assert await told(store) == [("orders", "PaymentSucceeded")]
-    assert len(await store.claim_unknown(now=again_at, again_at=again_at, limit=10)) == 1
-    await store.note_known([attempt])
-    assert await store.claim_unknown(now=again_at, again_at=again_at, limit=10) == []
+    assert len(await unknown(store, domain.SOLD, AGAIN)) == 1
+    await store.note_known(domain.SOLD, [attempt])
+    assert await unknown(store, domain.SOLD, AGAIN + timedelta(seconds=31)) == []
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_others_are_asked_about_reversed_attempts_until_they_know_them(
+    store: Any, end: tuple[State, ...]
+) -> None:
+    attempt = await walk(store, await opened(store), *SOLD, *end)
+    sold = await walk(store, await opened(store, order="o2"), *SOLD)
+    assert await unknown(store, domain.REVERSED, NOW) == []
+    claims = await asyncio.gather(*(unknown(store, domain.REVERSED) for _ in range(5)))
+    [claimed] = [one for found in claims for one in found]
+    assert claimed == await store.get(attempt.order_id, 1)
+    assert await unknown(store, domain.REVERSED) == []
+    for _ in range(3):
+        await store.publish([claimed], now=LATER)
+    assert await told(store) == [("orders", "PaymentReversed")]
+    await store.publish([sold, claimed], now=LATER)
+    assert (await told(store))[1:] == [("orders", "PaymentSucceeded")]
+    await store.note_known(domain.REVERSED, await unknown(store, domain.REVERSED, AGAIN))
+    assert await unknown(store, domain.REVERSED, AGAIN + timedelta(seconds=31)) == []
+    assert len(await unknown(store, domain.SOLD, AGAIN)) == 1
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_an_attempt_reversed_while_its_sale_was_asked_about_keeps_its_appointment(
+    store: Any, end: tuple[State, ...]
+) -> None:
+    attempt = await walk(store, await opened(store), *SOLD)
+    asked = await unknown(store, domain.SOLD)
+    await walk(store, attempt, *end)
+    await store.note_known(domain.SOLD, asked)
+    assert len(await unknown(store, domain.REVERSED)) == 1
+
+
+async def test_money_on_its_way_back_is_nothing_to_ask_about(store: Any) -> None:
+    await walk(store, await opened(store), *SOLD, State.VOIDING)
+    assert await unknown(store, frozenset(State)) == []
 
 
 async def test_states_are_told_by_attempt(store: Any) -> None:
@@ -260,13 +303,26 @@ async def test_how_long_attempts_wait_for_a_worker_is_known_though_they_are_clai
 ) -> None:
     undecided = frozenset({State.NEW, State.CONFIRMING})
     assert await store.waiting_since(undecided) is None
-    assert await store.unknown_since() is None
+    assert await store.unknown_since(domain.SOLD) is None
     await opened(store)
     sold = await walk(store, await opened(store, order="o2"), *SOLD)
     await store.claim_due(undecided, now=LATER, again_at=LATER, limit=10)
     assert await store.waiting_since(undecided) == NOW
     assert await store.waiting_since(frozenset({State.AUTHORISED})) == NOW
     assert await store.waiting_since(frozenset({State.CANCELLING})) is None
-    assert await store.unknown_since() == NOW
-    await store.note_known([sold])
-    assert await store.unknown_since() is None
+    assert await store.unknown_since(domain.SOLD) == NOW
+    await store.note_known(domain.SOLD, [sold])
+    assert await store.unknown_since(domain.SOLD) is None
+
+
+async def test_how_long_others_should_have_known_a_reversal_is_counted_from_its_end(
+    store: Any,
+) -> None:
+    voiding = await walk(store, await opened(store), *SOLD, State.VOIDING)
+    assert await store.unknown_since(domain.REVERSED) is None
+    voided = await store.move(voiding, State.VOIDED, now=LATER)
+    assert await store.unknown_since(domain.SOLD) is None
+    await unknown(store, domain.REVERSED, AGAIN)
+    assert await store.unknown_since(domain.REVERSED) == LATER
+    await store.note_known(domain.REVERSED, [voided])
+    assert await store.unknown_since(domain.REVERSED) is None

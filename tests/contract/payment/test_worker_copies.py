@@ -16,7 +16,15 @@ from doorbuster.kit import database, ids, migrations
 from doorbuster.payment import storage
 from doorbuster.payment.domain import Attempt, Charge, Limits, State
 from doorbuster.payment.ports import Facts, NewAttempt
-from doorbuster.payment.usecases import Capture, OrderSweep, Recovery, Reversal, Settlement
+from doorbuster.payment.usecases import (
+    Capture,
+    OrderSweep,
+    Recovery,
+    Reversal,
+    Settlement,
+    reversals,
+    sales,
+)
 from doorbuster.testing import payments
 
 LIMITS = Limits()
@@ -75,6 +83,14 @@ class Copies:
                 clock=self.clock,
                 limits=LIMITS,
                 announce=lambda: None,
+            )
+            for store in self.stores
+        ]
+
+    def sweeps(self, news: Any) -> list[OrderSweep]:
+        return [
+            OrderSweep(
+                news=news, store=store, clock=self.clock, limits=LIMITS, announce=lambda: None
             )
             for store in self.stores
         ]
@@ -240,16 +256,7 @@ async def test_each_sale_that_order_lacks_is_told_again_once_a_turn(copies: Copi
             copies.others.known.add(attempt.order_id)
         else:
             lacking += 1
-    sweeps = [
-        OrderSweep(
-            store=store,
-            orders=copies.others,
-            clock=copies.clock,
-            limits=LIMITS,
-            announce=lambda: None,
-        )
-        for store in copies.stores
-    ]
+    sweeps = copies.sweeps(sales(copies.others))
     copies.clock.pass_by(11)
     assert await sweeps[0].oldest_seconds() == 1
     before = repaired("paid_order_sweep")
@@ -258,3 +265,42 @@ async def test_each_sale_that_order_lacks_is_told_again_once_a_turn(copies: Copi
     ended = {"known": 2 * EACH - lacking, "published_again": lacking}
     assert repaired("paid_order_sweep") - before == ended
     assert await copies.told() == {"PaymentSucceeded": lacking}
+
+
+async def test_each_reversal_that_somebody_lacks_is_told_again_once_a_turn(
+    copies: Copies,
+) -> None:
+    ends = (
+        (State.VOIDING, State.VOIDED),
+        (State.CAPTURING, State.CAPTURE_FAILED),
+        (State.CAPTURING, State.CAPTURED, State.REFUNDING, State.REFUNDED),
+    )
+    for number in range(3 * EACH):
+        path = (State.CONFIRMING, State.AUTHORISED, *ends[number % 3])
+        attempt = await copies.walk(number, *path)
+        if number < EACH:
+            copies.others.confirmed.add(attempt.order_id)
+        if EACH / 2 < number <= 2 * EACH:
+            copies.others.holding.add(attempt.order_id)
+    lacking = len(copies.others.confirmed | copies.others.holding)
+    assert lacking == 2 * EACH + 1
+    sweeps = copies.sweeps(reversals(copies.others, copies.others))
+    copies.clock.pass_by(11)
+    assert await sweeps[0].oldest_seconds() == 1
+    before = repaired("reversal_sweep")
+    for _ in range(2):
+        await asyncio.gather(*(sweep.step() for sweep in sweeps))
+    assert repaired("reversal_sweep") - before == {
+        "known": 3 * EACH - lacking,
+        "published_again": lacking,
+    }
+    assert await copies.told() == {"PaymentReversed": lacking}
+    copies.others.confirmed.clear()
+    copies.others.holding.clear()
+    copies.clock.pass_by(11)
+    for _ in range(2):
+        await asyncio.gather(*(sweep.step() for sweep in sweeps))
+    assert (await sweeps[0].oldest_seconds(), await copies.told()) == (
+        0,
+        {"PaymentReversed": lacking},
+    )

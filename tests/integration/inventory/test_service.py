@@ -154,6 +154,7 @@ ROUTES = [
     ("POST", "/internal/v1/judgements", "checkout"),
     ("POST", "/internal/v1/pins", "checkout"),
     ("POST", "/internal/v1/unpins", "payment"),
+    ("POST", "/internal/v1/reservations:unreturned", "payment"),
     ("POST", "/internal/v1/warm", "checkout"),
     ("POST", "/control/v1/fences", "operator"),
     ("PUT", "/control/v1/sales/uid-hostile", "operator"),

@@ -205,10 +205,11 @@ async def test_a_page_that_listens_hears_of_the_payment_and_of_the_end(
                 assert await service.process.wait() == 0
 
 
-async def test_payment_is_told_what_is_missing(world: Any, sale_topic: str) -> None:
+@pytest.mark.parametrize("question", ["orders:missing", "orders:unreversed"])
+async def test_payment_is_told_what_is_missing(world: Any, sale_topic: str, question: str) -> None:
     async with world.service() as service:
         headers = world.keys.as_service("payment", "order")
-        url = f"{service.url}/internal/v1/orders:missing"
+        url = f"{service.url}/internal/v1/{question}"
         async with world.session.post(url, json={"ids": [ORDER]}, headers=headers) as answer:
             assert await answer.json() == {"missing": [ORDER]}
         headers = world.keys.as_service("checkout", "order")

@@ -44,6 +44,7 @@ async def shop() -> AsyncIterator[TestClient[Any, Any]]:
         stories.placed(number, user_id=stories.user_id(7), placed_at=stories.at(number))
         for number in range(2, 27)
     ]
+    heard.append(stories.reversed_payment(26, user_id=stories.user_id(7)))
     await orders.take_in([Delivery(event=event, topic="orders", carrier={}) for event in heard])
     app = web.create_app(
         routes=OrderRoutes(orders, bells).table(), errors=ERRORS, authenticator=ByName()
@@ -57,6 +58,7 @@ def as_user(number: int = 1) -> dict[str, str]:
 
 
 PAYMENT = {"Authorization": "Bearer payment"}
+QUESTIONS = ("orders:missing", "orders:unreversed")
 
 
 async def test_a_buyer_sees_the_status_of_an_own_order(shop: TestClient[Any, Any]) -> None:
@@ -156,11 +158,22 @@ async def test_payment_learns_what_is_missing(shop: TestClient[Any, Any]) -> Non
     assert await empty.json() == {"missing": []}
 
 
-async def test_only_payment_may_ask(shop: TestClient[Any, Any]) -> None:
-    answer = await shop.post("/internal/v1/orders:missing", json={"ids": []}, headers=as_user())
+async def test_payment_learns_whose_reversal_is_not_known(shop: TestClient[Any, Any]) -> None:
+    asked = [ORDER, stories.order_id(2), stories.order_id(99), stories.order_id(26)]
+    url = "/internal/v1/orders:unreversed"
+    answer = await shop.post(url, json={"ids": asked}, headers=PAYMENT)
+    assert await answer.json() == {"missing": asked[:3]}
+    empty = await shop.post(url, json={"ids": []}, headers=PAYMENT)
+    assert await empty.json() == {"missing": []}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_only_payment_may_ask(shop: TestClient[Any, Any], question: str) -> None:
+    answer = await shop.post(f"/internal/v1/{question}", json={"ids": []}, headers=as_user())
     assert answer.status == 403
 
 
+@pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -179,9 +192,9 @@ async def test_only_payment_may_ask(shop: TestClient[Any, Any]) -> None:
     ],
 )
 async def test_bad_questions_are_refused(
-    shop: TestClient[Any, Any], body: str, status: int
+    shop: TestClient[Any, Any], question: str, body: str, status: int
 ) -> None:
     headers = {**PAYMENT, "Content-Type": "application/json"}
-    answer = await shop.post("/internal/v1/orders:missing", data=body, headers=headers)
+    answer = await shop.post(f"/internal/v1/{question}", data=body, headers=headers)
     assert answer.status == status
     assert (await answer.json())["code"] in ("MALFORMED", "INVALID", "BODY_TOO_LARGE")

@@ -103,6 +103,12 @@ async def test_payment_learns_what_is_missing(world: World) -> None:
     assert await world.orders.missing(asked) == [asked[0], asked[2], asked[3]]
 
 
+async def test_payment_learns_whose_reversal_is_not_known(world: World) -> None:
+    await world.hear(stories.paid(1), stories.paid(2), stories.reversed_payment(2))
+    asked = [stories.order_id(number) for number in (1, 2, 3)]
+    assert await world.orders.unreversed(asked) == [asked[0], asked[2]]
+
+
 @pytest.mark.parametrize(
     ("answer", "shown"),
     [("RELEASED", "expired"), ("SOLD", "confirmed"), ("RETURNED", "cancelled")],

@@ -16,6 +16,8 @@ from doorbuster.payment.usecases import (
     Reversal,
     Settlement,
     Verdicts,
+    reversals,
+    sales,
 )
 from doorbuster.testing import payments
 
@@ -54,7 +56,9 @@ class Shop:
         self.recovery = Recovery(**parts, **timed, settlement=self.settlement)
         self.capture = Capture(**parts, **timed, **told)
         self.reversal = Reversal(**parts, **timed, **told)
-        self.sweep = OrderSweep(**parts, **told, limits=self.limits, orders=self.others)
+        told_again: dict[str, Any] = {**parts, **told, "limits": self.limits}
+        self.sweep = OrderSweep(**told_again, news=sales(self.others))
+        self.reversal_sweep = OrderSweep(**told_again, news=reversals(self.others, self.others))
         self.verdicts = Verdicts(store=self.store)
 
     async def pay(

@@ -125,6 +125,11 @@ class Ledger:
             expires_at=row["expires_at"],
         )
 
+    async def unreturned(self, attempts: Sequence[internal.Attempt]) -> list[str]:
+        """Return the orders whose units these attempts hold: PAYING or SOLD."""
+        rows = await self._database.fetch(sql("unreturned"), *_split(attempts))
+        return [row["order_id"] for row in rows]
+
     async def decline(self, attempts: Sequence[internal.Attempt]) -> int:
         """Note attempts that ended without a charge; returns how many orders moved."""
         return await self._moved("SELECT decline_attempts($1, $2)", attempts)

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from doorbuster.contracts import internal
 from doorbuster.kit import telemetry
 from doorbuster.kit.client import RefusedError, ServiceClient
-from doorbuster.payment.domain import HoldExpiredError, Purchase, UnknownOrderError
+from doorbuster.payment.domain import (
+    Attempt,
+    HoldExpiredError,
+    Purchase,
+    UnknownOrderError,
+)
 from doorbuster.payment.ports import PinRefusedError
 
 UNPIN_SECONDS = 1.5
@@ -83,6 +88,23 @@ class HttpInventory:
         except RefusedError as refusal:
             raise ConnectionError(f"inventory refused with {refusal.code}") from refusal
 
+    async def unreturned(self, attempts: Sequence[Attempt]) -> set[str]:
+        """Return the orders whose units these attempts still hold."""
+        items = [
+            internal.Attempt(order_id=attempt.order_id, attempt=attempt.attempt)
+            for attempt in attempts
+        ]
+        try:
+            answer = await self._client.call(
+                "POST",
+                "/internal/v1/reservations:unreturned",
+                internal.UnreturnedOrders,
+                body=internal.Attempts(items=items),
+            )
+        except RefusedError as refusal:
+            raise ConnectionError(f"inventory refused with {refusal.code}") from refusal
+        return set(answer.unreturned)
+
 
 class HttpOrders:
     """The order service."""
@@ -92,10 +114,17 @@ class HttpOrders:
 
     async def missing(self, order_ids: Sequence[str]) -> set[str]:
         """Return which of these it does not know as paid."""
+        return await self._lacking("/internal/v1/orders:missing", order_ids)
+
+    async def unreversed(self, order_ids: Sequence[str]) -> set[str]:
+        """Return which of these it does not know as cancelled."""
+        return await self._lacking("/internal/v1/orders:unreversed", order_ids)
+
+    async def _lacking(self, path: str, order_ids: Sequence[str]) -> set[str]:
         try:
             answer = await self._client.call(
                 "POST",
-                "/internal/v1/orders:missing",
+                path,
                 internal.MissingOrders,
                 body=internal.OrderIds(ids=list(order_ids)),
             )

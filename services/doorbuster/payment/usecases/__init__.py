@@ -1,11 +1,11 @@
-"""What payment does: take a payment, finish what was left behind, capture, reverse, tell order again."""
+"""What payment does: take a payment, finish what was left behind, capture, reverse, tell it again."""
 
 from .capture import Capture
 from .pay import Pay, PayCommand
 from .recover import Recovery
 from .reverse import Reversal
 from .settle import Settlement
-from .sweep import OrderSweep
+from .sweep import OrderSweep, reversals, sales
 from .verdicts import Verdicts
 
 __all__ = [
@@ -17,4 +17,6 @@ __all__ = [
     "Reversal",
     "Settlement",
     "Verdicts",
+    "reversals",
+    "sales",
 ]

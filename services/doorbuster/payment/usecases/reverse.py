@@ -99,7 +99,7 @@ class Reversal:
 
     async def _done(self, attempt: Attempt, to: State) -> None:
         failpoints.reach("payment.reversal.acknowledged")
-        event = domain.reversed_(attempt, attempt.reversal or "cancelled")
+        event = domain.reversed_(attempt, attempt.reversal or domain.CANCELLED)
         if await self.store.move(attempt, to, now=self.clock(), event=event) is not None:
             WORKER.repaired(to.lower())
             telemetry.log().info("payment_reversed", order_id=attempt.order_id, state=to)
