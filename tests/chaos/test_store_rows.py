@@ -13,6 +13,7 @@ from chaos.scene import until
 GRACE_SECONDS = 10.0
 HOLD_SECONDS = 2
 HEALED_WITHIN = 2.0 + GRACE_SECONDS  # the reconciler's two looks
+RETURN_SECONDS = 3.0 + GRACE_SECONDS  # the lease of a return
 
 
 async def in_step(stage, scene, within_seconds=HEALED_WITHIN):
@@ -34,9 +35,15 @@ async def in_step(stage, scene, within_seconds=HEALED_WITHIN):
 
 
 async def is_returned_once(stage, scene, buyer):
+    # Whoever died with a return in hand keeps it until his lease runs out.
+    await until(
+        "the return to end",
+        lambda: stage.stores.returns(scene.product),
+        lambda left: left == 0,
+        within_seconds=RETURN_SECONDS,
+    )
     permits, units = await in_step(stage, scene)
     assert units.available == permits.free == scene.units
-    assert await stage.stores.returns(scene.product) == 0
     assert await stage.stores.reservation(buyer.order_id) == "RELEASED"
 
 
