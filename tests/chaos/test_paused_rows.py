@@ -50,7 +50,7 @@ async def test_checkout_that_wakes_with_an_old_permit_finds_a_tombstone(stage, t
 async def test_payment_that_wakes_before_the_card_is_asked_charges_nobody(
     stage, tmp_path, point, ends
 ):
-    async with stage.sale(tmp_path, hold_seconds=25) as scene:
+    async with stage.sale(tmp_path) as scene:
         buyer = scene.buyers[0]
         life = await stage.arm("payment", point)
         await stage.start_twin("payment")
@@ -67,10 +67,10 @@ async def test_payment_that_wakes_before_the_card_is_asked_charges_nobody(
         assert await call in (UNKNOWN, "DECLINED", "PAYMENT_IN_PROGRESS")
         assert await buyer.pay_on() == "DECLINED"
         assert await stage.stores.attempts(buyer.order_id) == [ends]
-        await reservation_is(stage, buyer, "RELEASED", 25)
         assert not {"requires_capture", "succeeded"} & set(
             await stage.stores.intents(buyer.order_id)
         )
+        assert await buyer.pay_on("p2") == "PAID"
         await scene.judge()
 
 

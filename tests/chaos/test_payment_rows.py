@@ -13,7 +13,6 @@ GRACE_SECONDS = 10.0
 RECOVERED_WITHIN = RECOVER_SECONDS + 1.0 + GRACE_SECONDS
 CARD_THAT_DECLINES = "4000000000000002"
 NOT_SOON = {"DOORBUSTER_PAYMENT_RECOVER_SECONDS": "120"}
-AFTER_THE_START = {"DOORBUSTER_PAYMENT_RECOVER_SECONDS": "15"}  # of the life that recovers
 CHARGED = {"requires_capture", "succeeded"}
 
 # point, the process that dies there, states left: the attempt, the reservation, the intents
@@ -154,9 +153,7 @@ async def test_cancelling_is_cancelled_again_whether_or_not_the_provider_acted(
 ):
     async with stage.sale(tmp_path, hold_seconds=HOLD_SECONDS) as scene:
         buyer = scene.buyers[0]
-        await dies_while_paying(
-            stage, buyer, "payment", "payment.confirming.stored", settings=AFTER_THE_START
-        )
+        await dies_while_paying(stage, buyer, "payment", "payment.confirming.stored")
         recovering = await stage.arm("payment", point)
         await recovering.died()
         assert await stage.stores.attempts(buyer.order_id) == ["CANCELLING"]

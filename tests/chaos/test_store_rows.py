@@ -69,10 +69,8 @@ async def test_return_that_was_given_back_and_not_deleted_adds_no_second_permit(
         await life.died()
         assert await stage.stores.returns(scene.product) == 1
         assert (await stage.stores.permits(scene.product)).free == scene.units
-        epoch = (await stage.stores.units(scene.product)).epoch
         await stage.start("inventory")
         await is_returned_once(stage, scene, buyer)
-        assert (await stage.stores.units(scene.product)).epoch == epoch  # nobody had to repair it
         await scene.judge()
 
 

@@ -18,6 +18,7 @@ import psutil
 
 from buyers import checker, enrol, facts, gates, history, manifest, plan, sampler, shop, stores
 from devstack import catalogue, process
+from devstack.errors import StackError
 from devstack.stack import Stack
 from doorbuster.kit import failpoints, ids
 
@@ -84,7 +85,8 @@ class Stage:
         """Start a part anew with failpoints (and other settings) for this one life."""
         self._meddled.add(part)
         armed = {failpoints.VARIABLE: ",".join(points), **self._settings, **settings}
-        await asyncio.to_thread(self.stack.restart, part, armed)
+        with contextlib.suppress(StackError):  # it may come to the point while it starts
+            await asyncio.to_thread(self.stack.restart, part, armed)
         return Life(self.stack, part, points)
 
     async def start(self, part: str) -> None:
@@ -175,26 +177,31 @@ class Life:
     stack: Stack
     part: str
     points: Sequence[str]
-    member: psutil.Process = dataclasses.field(init=False)
+    member: psutil.Process | None = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        self.member = self.stack.processes()[self.part][0]
+        self.member = next(iter(self.stack.processes().get(self.part, ())), None)
 
     async def died(self) -> None:
         """Wait for the death at the failpoint: the status is the failpoints' own, and the log names it."""
         try:
-            status = await asyncio.to_thread(self.member.wait, DEATH_SECONDS)
+            status = failpoints.EXIT_STATUS
+            if self.member is not None:
+                status = await asyncio.to_thread(self.member.wait, DEATH_SECONDS)
         except psutil.TimeoutExpired:
             raise AssertionError(f"{self.part} never came to {self.points}") from None
         assert status == failpoints.EXIT_STATUS, f"{self.part} ended with {status}"
         said = self.stack.log(self.part).read_text(errors="replace")
-        assert any(f'"failpoint", "name": "{point}"' in said for point in self.points)
+        assert any(f'"failpoint", "name": "{point}"' in said for point in self.points), said
 
     async def stopped(self) -> None:
         """Wait until the process stands still at its failpoint."""
 
+        member = self.member
+        assert member is not None, f"{self.part} ended while it started"
+
         async def status() -> str:
-            return str(self.member.status())
+            return str(member.status())
 
         await until(
             f"{self.part} stops at {self.points}",
