@@ -291,6 +291,19 @@ def test_sample_that_does_not_add_up_or_is_negative_is_named() -> None:
     assert len(sentences(story, "I1")) == 2
 
 
+def test_more_buyers_told_paid_than_units_are_named_unless_a_unit_came_back() -> None:
+    story = good_story()
+    story.call("b3", "checkout", "k4", "HELD", start=1100, order="order_3")
+    story.call("b3", "pay", "p4", "PAID", start=1200, order="order_3", transaction="t")
+    assert any("3 buyers were told" in said for said in sentences(story, "I1"))
+    given_back = dataclasses.replace(reservation(1), state="RETURNED")
+    snapshot = dataclasses.replace(
+        good_snapshot(), reservations=[given_back, reservation(2), reservation(3)]
+    )
+    named = checker.check(story.records, snapshot).violations
+    assert not any(said.startswith("I1") for said in named)
+
+
 def test_sample_whose_ledger_differs_is_named() -> None:
     story = good_story()
     story.sample(60, 0, 2, 0, ledger_reserved=1)
