@@ -301,6 +301,7 @@ class Crowd:
             elif permit.outcome == "OUT":
                 judge = {
                     "orderId": order,
+                    "userId": f"user_{order}",
                     "requestHash": "hash",
                     "productId": product_id,
                     "quantity": 1,
