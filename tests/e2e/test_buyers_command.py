@@ -18,7 +18,7 @@ from devstack.stack import Stack
 
 BUYERS = 12
 UNITS = 3
-OPENS_IN_SECONDS = 15.0  # a new process and a crowd that signs up
+OPENS_IN_SECONDS = 20.0  # a new process and a crowd that signs up
 COMMAND_SECONDS = 240.0
 
 
@@ -64,12 +64,19 @@ def run_arguments(stack: Stack, sale: manifest.Sale, path: pathlib.Path) -> list
     ]
 
 
-def wait_for_calls(path: pathlib.Path, count: int) -> None:
+def wait_for_calls(crowd: subprocess.Popen[bytes], path: pathlib.Path, count: int) -> None:
     """Wait until the crowd has sent so many calls."""
     deadline = time.monotonic() + COMMAND_SECONDS
-    while not path.exists() or path.read_bytes().count(b'"kind":"invoke"') < count:
-        assert time.monotonic() < deadline, "the crowd sent nothing"
+    while (seen := calls_in(path)) < count:
+        if crowd.poll() is not None or time.monotonic() > deadline:
+            crowd.kill()
+            said = crowd.communicate(timeout=COMMAND_SECONDS)[1].decode()
+            raise AssertionError(f"{seen} calls, then status {crowd.returncode}: {said}")
         time.sleep(0.05)
+
+
+def calls_in(path: pathlib.Path) -> int:
+    return path.read_bytes().count(b'"kind":"invoke"') if path.exists() else 0
 
 
 async def test_stranger_runs_and_judges_with_the_address_alone(
@@ -101,7 +108,7 @@ async def test_killed_crowd_leaves_a_history_that_can_be_judged(
     path = tmp_path / "history.jsonl"
     owner = Command(open_stack.env())
     with owner.start(*run_arguments(open_stack, sale, path)) as crowd:
-        await asyncio.to_thread(wait_for_calls, path, BUYERS)
+        await asyncio.to_thread(wait_for_calls, crowd, path, UNITS)
         crowd.send_signal(signal.SIGKILL)
         crowd.communicate(timeout=COMMAND_SECONDS)
     status, out = await asyncio.to_thread(owner.run, "check", "--history", str(path), "--json")
