@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 _shared: list[Stack] = []
-_WARNINGS_SHOWN = 40
+_WARNINGS_SHOWN = 8
 
 
 @pytest.hookimpl(wrapper=True)
