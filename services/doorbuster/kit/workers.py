@@ -16,6 +16,7 @@ from prometheus_client import Counter, Gauge
 from . import process
 
 WATCH_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 REPAIRED = Counter(
     "doorbuster_worker_repaired", "Cases a background worker ended, by how", ["worker", "outcome"]
 )
@@ -64,21 +65,22 @@ class Watch:
         self._known = {name: (0.0, clock()) for name in looks}
 
     async def step(self) -> bool:
-        """Look once at all; raises the first failure after all have been looked at."""
-        names = list(self._looks)
-        found = await asyncio.gather(
-            *(self._looks[name]() for name in names), return_exceptions=True
-        )
-        failure: BaseException | None = None
-        for name, answer in zip(names, found, strict=True):
-            now = self._clock()
-            if isinstance(answer, BaseException):
-                failure = failure or answer
-                age, at = self._known[name]
-                OLDEST.labels(name).set(age + now - at)
+        """Look once at all, one after the other: together they would take every connection of a small pool.
+
+        Raises the first failure after all have been looked at.
+        """
+        failure: Exception | None = None
+        for name, look in self._looks.items():
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    age = max(0.0, await look())
+            except Exception as error:
+                failure = failure or error
+                known, at = self._known[name]
+                age = known + self._clock() - at
             else:
-                self._known[name] = (max(0.0, answer), now)
-                OLDEST.labels(name).set(max(0.0, answer))
+                self._known[name] = (age, self._clock())
+            OLDEST.labels(name).set(age)
         if failure is not None:
             raise failure
         return False
