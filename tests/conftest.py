@@ -23,7 +23,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -139,9 +139,8 @@ def open_stack(stack: Stack, servers: Servers) -> Stack:
     return stack
 
 
-@pytest.fixture(scope="module")
-def fresh_postgres(servers: Servers) -> Iterator[str]:
-    """The DSN of an empty PostgreSQL database of this test module."""
+@contextmanager
+def _empty_postgres(servers: Servers) -> Iterator[str]:
     admin = servers("postgres")["DOORBUSTER_POSTGRES_ADMIN_DSN"]
     name = f"t_{secrets.token_hex(6)}"
 
@@ -153,8 +152,24 @@ def fresh_postgres(servers: Servers) -> Iterator[str]:
             await connection.close()
 
     asyncio.run(run(f'CREATE DATABASE "{name}"'))
-    yield f"{admin.rpartition('/')[0]}/{name}"
-    asyncio.run(run(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    try:
+        yield f"{admin.rpartition('/')[0]}/{name}"
+    finally:
+        asyncio.run(run(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture(scope="module")
+def fresh_postgres(servers: Servers) -> Iterator[str]:
+    """The DSN of an empty PostgreSQL database of this test module."""
+    with _empty_postgres(servers) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def scratch_postgres(servers: Servers) -> Iterator[str]:
+    """The DSN of an empty PostgreSQL database of this test alone: it may break what is in it."""
+    with _empty_postgres(servers) as dsn:
+        yield dsn
 
 
 @pytest.fixture(scope="module")

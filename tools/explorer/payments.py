@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from .payment_money import money
 from .payment_news import deliveries, sweeps
 from .payment_state import (
     ABANDONED,
@@ -18,10 +19,6 @@ from .payment_state import (
     CANCEL,
     CANCEL_DONE,
     CANCELLING,
-    CAPTURE_FAILED,
-    CAPTURED,
-    CAPTURING,
-    CAPTURING_FLAGGED,
     CONFIRM,
     CONFIRMING,
     CONFIRMING_THERE,
@@ -44,23 +41,16 @@ from .payment_state import (
     PSP_CANCELLED,
     PSP_CAPTURED,
     PSP_DECLINED,
-    PSP_REFUNDED,
     PUBLISH,
-    REFUNDED,
-    REFUNDING,
     RELEASED,
     RETURNED,
     REVERSED,
-    REVERSED_EVENT,
     REVERSING,
     ROWS,
     SELLS,
     SOLD,
-    STATES,
     SUCCEEDED,
     UNDECIDED,
-    VOIDED,
-    VOIDING,
     Driver,
     Left,
     State,
@@ -126,7 +116,7 @@ class Payments:
             if stored in UNDECIDED:
                 yield from self._taken_up(state, attempt, stored)
             elif stored != ABSENT:
-                yield from self._money(state, attempt, stored)
+                yield from money(state, attempt, self._key(attempt))
             if state.pins[attempt - 1]:
                 yield self._pin_arrives(state, attempt)
             if state.confirms[attempt - 1]:
@@ -328,51 +318,6 @@ class Payments:
             if waiting in state.drivers:
                 after = add(end(after, waiting), (DECIDE, attempt, answer))
             yield f"the confirm of attempt {attempt} arrives: {INTENTS[answer]}", after, True
-
-    # --- money ---------------------------------------------------------------------------------------
-
-    def _money(self, state: State, attempt: int, stored: int) -> Iterator[Step]:
-        """Capture, void, refund: each reads the row and the provider anew, so their workers keep nothing."""
-        key = self._key(attempt)
-        intent = state.intents[key]
-        if stored in SELLS and state.left.cancels and stored != CAPTURING_FLAGGED:
-            to = {AUTHORISED: VOIDING, CAPTURING: CAPTURING_FLAGGED, CAPTURED: REFUNDING}[stored]
-            less = spend(state, cancels=1)._replace(attempts=put(state.attempts, attempt, to))
-            yield (
-                f"the order is cancelled while attempt {attempt} is {STATES[stored]}",
-                less,
-                False,
-            )
-        if stored in (AUTHORISED, CAPTURING) and intent == PSP_AUTHORISED and state.left.lapses:
-            lapsed = state._replace(
-                intents=put(state.intents, key + 1, PSP_CANCELLED), has_lapsed=True
-            )
-            yield "the bank lets the authorisation lapse", spend(lapsed, lapses=1), False
-        if stored == AUTHORISED:
-            begun = state._replace(attempts=put(state.attempts, attempt, CAPTURING))
-            yield f"attempt {attempt}: AUTHORISED -> CAPTURING", begun, True
-        asked = {
-            (CAPTURING, PSP_AUTHORISED): PSP_CAPTURED,
-            (CAPTURING_FLAGGED, PSP_AUTHORISED): PSP_CAPTURED,
-            (VOIDING, PSP_AUTHORISED): PSP_CANCELLED,
-            (REFUNDING, PSP_CAPTURED): PSP_REFUNDED,
-        }.get((stored, intent))
-        if asked is not None:
-            done = state._replace(intents=put(state.intents, key + 1, asked))
-            yield f"the provider acts on attempt {attempt}: {INTENTS[asked]}", done, True
-        ended = {
-            (CAPTURING, PSP_CAPTURED): CAPTURED,
-            (CAPTURING_FLAGGED, PSP_CAPTURED): REFUNDING,
-            (CAPTURING, PSP_CANCELLED): CAPTURE_FAILED,
-            (CAPTURING_FLAGGED, PSP_CANCELLED): CAPTURE_FAILED,
-            (VOIDING, PSP_CANCELLED): VOIDED,
-            (REFUNDING, PSP_REFUNDED): REFUNDED,
-        }.get((stored, intent))
-        if ended is not None:
-            after = state._replace(attempts=put(state.attempts, attempt, ended))
-            if ended in REVERSED:
-                after = publish(after, REVERSED_EVENT, attempt)
-            yield f"attempt {attempt}: {STATES[stored]} -> {STATES[ended]}", after, True
 
     # --- rules ---------------------------------------------------------------------------------------
 

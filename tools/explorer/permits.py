@@ -8,6 +8,7 @@ part of the state, may be lost where a crash is left to happen, and may arrive a
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .permit_losses import losses
 from .permit_state import (
     ASKING,
     BUYERS,
@@ -105,7 +106,7 @@ class Permits:
         yield from self._warm(state)
         if state.loads:
             yield from self._loads(state)
-        yield from _losses(state)
+        yield from losses(state)
 
     # --- checkout ---------------------------------------------------------------------------------
 
@@ -362,49 +363,3 @@ class Permits:
         if state.permits > state.available and not self.forgives_phantoms:
             return "Redis has a permit too many at rest (I7)"
         return None
-
-
-def _losses(state: State) -> Iterator[Step]:
-    left = state.left
-    cold = tuple(o._replace(entry=NO_ENTRY) for o in state.orders)
-    if left.flushes and state.redis_epoch != COLD:
-        lost = spend(state, flushes=1)._replace(redis_epoch=COLD, permits=0, orders=cold)
-        yield "Redis loses everything", lost, False
-    if left.rollbacks and state.saved_epoch < 0:
-        copied = tuple(o._replace(saved_entry=o.entry) for o in state.orders)
-        yield (
-            "Redis writes a copy to disk",
-            state._replace(
-                saved_epoch=state.redis_epoch, saved_permits=state.permits, orders=copied
-            ),
-            False,
-        )
-    elif left.rollbacks:
-        older = tuple(o._replace(entry=o.saved_entry, saved_entry=NO_ENTRY) for o in state.orders)
-        yield (
-            "Redis restarts from its older copy",
-            spend(state, rollbacks=1)._replace(
-                redis_epoch=state.saved_epoch,
-                permits=state.saved_permits,
-                saved_epoch=-1,
-                saved_permits=0,
-                is_new_run=True,
-                orders=older,
-            ),
-            False,
-        )
-    if left.restocks:
-        for change in (1, -1):
-            if state.available + change < 0:
-                continue
-            yield (
-                f"the stock is changed by {change}",
-                spend(state, restocks=1)._replace(
-                    available=state.available + change,
-                    total=state.total + change,
-                    epoch=state.epoch + 1,
-                    loads=add(state.loads, UNREAD),
-                    is_final=state.is_final and change < 0,
-                ),
-                False,
-            )

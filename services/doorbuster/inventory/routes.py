@@ -97,7 +97,12 @@ def _check_reserve(item: internal.ReserveItem) -> None:
 
 
 def _check_judge(item: internal.JudgeItem) -> None:
-    _check_names(order_id=item.order_id, product_id=item.product_id, sale_uid=item.sale_uid)
+    _check_names(
+        order_id=item.order_id,
+        user_id=item.user_id,
+        product_id=item.product_id,
+        sale_uid=item.sale_uid,
+    )
     _require(1 <= len(item.request_hash) <= 128, "requestHash has 1 to 128 characters")
     _require(1 <= item.quantity <= 1_000_000, "quantity is 1 to 1000000")
     _require(0 <= (item.epoch or 0) < _BIG, "epoch is out of range")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from doorbuster.kit import database, ids, migrations
@@ -26,23 +25,11 @@ from doorbuster.payment.usecases import (
     sales,
 )
 from doorbuster.testing import payments
+from doorbuster.testing.meters import repaired
 
 LIMITS = Limits()
 COPIES = 3
 EACH = 24
-
-
-def repaired(worker: str) -> Counter[str]:
-    """Return what the copies of a worker have ended so far, by outcome."""
-    return Counter(
-        {
-            sample.labels["outcome"]: int(sample.value)
-            for metric in REGISTRY.collect()
-            for sample in metric.samples
-            if sample.name == "doorbuster_worker_repaired_total"
-            and sample.labels["worker"] == worker
-        }
-    )
 
 
 @dataclass

@@ -4,28 +4,15 @@ import asyncio
 from collections import Counter
 
 import pytest
-from prometheus_client import REGISTRY
 
 from doorbuster.contracts import internal
 from doorbuster.escrow import PermitRequest
 from doorbuster.inventory.usecases.pay import PinSweep
 from doorbuster.kit import ids
+from doorbuster.testing.meters import repaired
 
 ORDERS = 450
 WITHIN_SECONDS = 60
-
-
-def repaired(worker: str) -> Counter[str]:
-    """What the copies of a worker in this process have ended so far, by outcome."""
-    return Counter(
-        {
-            sample.labels["outcome"]: int(sample.value)
-            for metric in REGISTRY.collect()
-            for sample in metric.samples
-            if sample.name == "doorbuster_worker_repaired_total"
-            and sample.labels["worker"] == worker
-        }
-    )
 
 
 async def all_step(steps, is_done, *, passes: int = 200) -> None:

@@ -149,6 +149,19 @@ def order_of(sku: str, order: str, *, epoch: int | None = None) -> dict[str, Any
     }
 
 
+def judge_of(sku: str, order: str, epoch: int) -> dict[str, Any]:
+    """Build a judge item as JSON."""
+    return {
+        "orderId": order,
+        "userId": f"user_{order}",
+        "requestHash": "hash",
+        "productId": ids.product_id(sku),
+        "quantity": 1,
+        "saleUid": f"uid-{sku}",
+        "epoch": epoch,
+    }
+
+
 ROUTES = [
     ("POST", "/internal/v1/reservations", "checkout"),
     ("POST", "/internal/v1/judgements", "checkout"),
@@ -196,7 +209,19 @@ async def test_bad_input_is_refused_with_a_code(house: House, sku: str) -> None:
             {**good, "lines": good["lines"] * 2},
             {**good, "lines": []},
         ]
-        bodies = [*JUNK, *({"items": [order]} for order in bad_orders)]
+        question = judge_of(sku, "order_x", epoch=1)
+        bad_questions = [
+            *(
+                {**question, name: value}
+                for name in question
+                for value in (HUGE, "", "\x00", [1], {})
+            ),
+            *(
+                {**question, name: "x{y}"}
+                for name in ("orderId", "userId", "productId", "saleUid")
+            ),
+        ]
+        bodies = [*JUNK, *({"items": [item]} for item in (*bad_orders, *bad_questions))]
         answers: Counter[int] = Counter()
         for method, path, caller in ROUTES:
             for body in bodies:
@@ -299,15 +324,7 @@ class Crowd:
                 item = order_of(self.sku, order, epoch=epoch)
                 outcome = await self.ask("/internal/v1/reservations", item)
             elif permit.outcome == "OUT":
-                judge = {
-                    "orderId": order,
-                    "userId": f"user_{order}",
-                    "requestHash": "hash",
-                    "productId": product_id,
-                    "quantity": 1,
-                    "saleUid": f"uid-{self.sku}",
-                    "epoch": permit.epoch,
-                }
+                judge = judge_of(self.sku, order, permit.epoch)
                 outcome = await self.ask("/internal/v1/judgements", judge)
             else:
                 outcome = permit.outcome
