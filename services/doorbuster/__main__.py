@@ -7,8 +7,11 @@ import sys
 
 from doorbuster.kit import bus, config, migrations, process
 
-SERVICES = ("user", "inventory", "checkout", "payment", "order", "notification", "gateway")
-STORED = ("user", "inventory", "checkout", "payment", "order", "notification")
+SERVICES = (
+    *("user", "product", "search", "cart", "inventory", "checkout", "payment", "order"),
+    *("notification", "gateway"),
+)
+STORED = ("user", "cart", "inventory", "checkout", "payment", "order", "notification")
 ORDERS_PARTITIONS = 6
 
 

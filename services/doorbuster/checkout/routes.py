@@ -57,6 +57,7 @@ class Handlers:
             order_id=order.order_id,
             amount=money.from_minor(order.amount_minor, order.currency),
             currency=order.currency,
+            totals=_totals(order),
             pay_by=order.pay_by,
         )
         return web.json_response(done, status=201)
@@ -84,6 +85,12 @@ class Handlers:
             raise web.InvalidError(f"attempt must be 1 to {_MOST_ATTEMPTS}")
         order = await begin_payment(self._store, self._inventory, _order_id(request), body.attempt)
         return web.json_response(order)
+
+
+def _totals(order: internal.PlacedOrder) -> api.Totals:
+    nothing = money.from_minor(0, order.currency)
+    amount = money.from_minor(order.amount_minor, order.currency)
+    return api.Totals(subtotal=amount, discount=nothing, shipping=nothing, tax=nothing)
 
 
 def _route(method: str, path: str, handler: web.Handler, access: web.Access) -> web.Route:

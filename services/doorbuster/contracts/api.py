@@ -14,6 +14,7 @@ Email = Annotated[
 ]
 Password = Annotated[str, Meta(min_length=8, max_length=128)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=80, pattern=r"^[a-z]+_[0-9a-z]{26}$")]
+Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$")]  # E.164
 Quantity = Annotated[int, Meta(ge=1, le=1000)]
 MAX_AMOUNT = 999_999_999_999
 MAX_DECIMALS = 12
@@ -23,7 +24,7 @@ ORDER_STATUSES = Literal[
 ]
 
 
-def _require_sane(amount: Decimal | None) -> None:
+def require_sane(amount: Decimal | None) -> None:
     """Refuse what is no amount of money; msgspec knows no bounds for decimals."""
     if amount is None:
         return
@@ -50,6 +51,7 @@ class User(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     user_id: str
     name: str
     email: str
+    phone: str | None = None
     role: Literal["buyer", "merchant", "admin"]
     created_at: datetime
 
@@ -57,9 +59,10 @@ class User(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class UserChange(
     msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True
 ):
-    """``PATCH /v1/users/me``: what a user may change of himself."""
+    """``PATCH /v1/users/me``: what a user may change of himself; what is absent stays, null deletes the phone."""
 
-    name: Text
+    name: Text | msgspec.UnsetType = msgspec.UNSET
+    phone: Phone | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class LogIn(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +90,12 @@ class Session(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     user_id: str
 
 
+class LogOutQuery(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``DELETE /v1/sessions``: this session, or all of this user's."""
+
+    everywhere: bool = False
+
+
 class CheckoutLine(
     msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True
 ):
@@ -97,7 +106,7 @@ class CheckoutLine(
     price: Decimal | None = None
 
     def __post_init__(self) -> None:
-        _require_sane(self.price)
+        require_sane(self.price)
 
 
 class Checkout(
@@ -111,12 +120,22 @@ class Checkout(
     discount_code: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
+class Totals(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What an amount is made of: subtotal - discount + shipping + tax, each to the currency's smallest unit."""
+
+    subtotal: Decimal
+    discount: Decimal
+    shipping: Decimal
+    tax: Decimal
+
+
 class CheckoutDone(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """201: the units are held until ``pay_by``."""
+    """201: the units are held until ``pay_by``; ``amount`` is what is to be paid."""
 
     order_id: str
     amount: Decimal
     currency: str
+    totals: Totals
     pay_by: datetime
     status: Literal["pending"] = "pending"
 
@@ -186,7 +205,7 @@ class Payment(
     amount: Decimal | None = None
 
     def __post_init__(self) -> None:
-        _require_sane(self.amount)
+        require_sane(self.amount)
 
 
 class PaymentDone(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -225,8 +244,21 @@ class OrderLine(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     price: Decimal
 
 
+class DeliveryAddress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Where an order goes, as the address book had it when it was placed."""
+
+    recipient: str
+    line1: str
+    line2: str = ""
+    city: str
+    region: str = ""
+    postal_code: str
+    country: str
+    phone: str | None = None
+
+
 class Order(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """``GET /v1/orders/{orderId}``."""
+    """``GET /v1/orders/{orderId}``; totals and address are shown there, not in lists."""
 
     order_id: str
     status: ORDER_STATUSES
@@ -234,6 +266,8 @@ class Order(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     currency: str
     products: list[OrderLine]
     placed_at: datetime
+    totals: Totals | None = None
+    address: DeliveryAddress | None = None
 
 
 class OrderList(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -105,11 +105,40 @@ class PaymentReversed(Event, frozen=True, kw_only=True):
 
 
 class OrderCancelled(Event, frozen=True, kw_only=True):
-    """A paid order was cancelled; payment reverses it."""
+    """A paid order was cancelled before it was shipped; payment reverses it."""
 
     type: ClassVar[str] = "OrderCancelled"
 
     reason: str
+
+
+class OrderShipped(Event, frozen=True, kw_only=True):
+    """The parcel is on its way."""
+
+    type: ClassVar[str] = "OrderShipped"
+
+    carrier: str
+    tracking_number: str
+    estimated_delivery: datetime | None
+    shipped_at: datetime
+
+
+class OrderDelivered(Event, frozen=True, kw_only=True):
+    """The buyer has it, and may review what he bought."""
+
+    type: ClassVar[str] = "OrderDelivered"
+
+    lines: list[Line]
+    delivered_at: datetime
+
+
+class OrderReturned(Event, frozen=True, kw_only=True):
+    """A delivered order came back and was accepted; payment refunds it."""
+
+    type: ClassVar[str] = "OrderReturned"
+
+    reason: str
+    returned_at: datetime
 
 
 BY_TYPE: dict[str, type[Event]] = {
@@ -122,5 +151,8 @@ BY_TYPE: dict[str, type[Event]] = {
         PaymentCaptured,
         PaymentReversed,
         OrderCancelled,
+        OrderShipped,
+        OrderDelivered,
+        OrderReturned,
     )
 }

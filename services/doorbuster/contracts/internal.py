@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from .api import DeliveryAddress
 from .control import Strategy
 from .events import Line
 
@@ -229,6 +230,18 @@ class PlacedOrder(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     placed_at: datetime
     topic: str
     traceparent: str | None = None
+    totals: "TotalsMinor | None" = None
+    address: DeliveryAddress | None = None
+    discount_code: str | None = None
+
+
+class TotalsMinor(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """subtotal - discount + shipping + tax = amount, all in minor units of the order's currency."""
+
+    subtotal_minor: int
+    discount_minor: int
+    shipping_minor: int
+    tax_minor: int
 
 
 # --- payment, order, user -------------------------------------------------------------------------
@@ -285,3 +298,118 @@ class Contact(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     name: str
     email: str
+    phone: str | None = None
+
+
+class Author(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``GET /internal/v1/users/{id}/author`` of user (caller: product): the first name that a review shows."""
+
+    name: str
+
+
+# ``GET /internal/v1/users/{id}/addresses/{addressId}`` of user (caller: checkout) answers api.DeliveryAddress, or
+# 404 UNKNOWN_ADDRESS.
+
+
+# --- product and availability ---------------------------------------------------------------------
+
+
+class ProductIds(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A question about these products, at most 200.
+
+    ``POST /internal/v1/products:quote`` of product (callers: cart, checkout, search) answers ``Quotes``;
+    ``POST /internal/v1/availability`` of inventory (callers: product, cart, search) answers ``Availabilities``.
+    """
+
+    ids: list[str]
+
+
+class Quote(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """The list price of a product that is sold; ``version`` grows with every change of the document."""
+
+    product_id: str
+    sku: str
+    title: str
+    thumbnail: str | None
+    price_minor: int
+    currency: str
+    version: int
+
+
+class Quotes(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Quotes of those that are sold; the others are missing."""
+
+    quotes: list[Quote]
+
+
+class Availability(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Units that a buyer could reserve now (of the open sale where there is one); a higher version is later."""
+
+    product_id: str
+    qty: int
+    version: int
+
+
+class Availabilities(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Those that have stock rows; the others are missing."""
+
+    items: list[Availability]
+
+
+class CatalogueEntry(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A product as search indexes it; ``version`` grows with every change, stock and rating among them."""
+
+    product_id: str
+    sku: str
+    title: str
+    description: str
+    category: str
+    keywords: list[str]
+    manufacturer: str | None
+    price_minor: int
+    currency: str
+    thumbnail: str | None
+    rating: float | None
+    rating_count: int
+    available_qty: int | None
+    created_at: datetime
+    version: int
+
+
+class CataloguePage(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``GET /internal/v1/products?after=&size=`` of product (caller: search), by product id, at most 1,000 a page.
+
+    ``next`` is the ``after`` of the next page, absent on the last one; ``total`` counts all, for progress.
+    """
+
+    entries: list[CatalogueEntry]
+    next: str | None
+    total: int
+
+
+class CatalogueMatches(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``GET /internal/v1/products:find?`` with the fields of SearchQuery (caller: search): whole words only.
+
+    Search answers with it while Elasticsearch is away.
+    """
+
+    entries: list[CatalogueEntry]
+    total: int
+
+
+# --- cart -----------------------------------------------------------------------------------------
+
+
+class CartContents(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``GET /internal/v1/carts/{cartId}?userId=`` of cart (caller: checkout); 404 UNKNOWN_CART for another's."""
+
+    cart_id: str
+    version: int
+    products: list["CartProduct"]
+
+
+class CartProduct(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One line of a cart."""
+
+    product_id: str
+    quantity: int

@@ -38,6 +38,8 @@ class Config:
     product_urls: tuple[str, ...] = setting("DOORBUSTER_PRODUCT_URLS", addresses, ())
     search_urls: tuple[str, ...] = setting("DOORBUSTER_SEARCH_URLS", addresses, ())
     cart_urls: tuple[str, ...] = setting("DOORBUSTER_CART_URLS", addresses, ())
+    inventory_urls: tuple[str, ...] = setting("DOORBUSTER_INVENTORY_URLS", addresses, ())
+    notification_urls: tuple[str, ...] = setting("DOORBUSTER_NOTIFICATION_URLS", addresses, ())
     redis_url: str = setting("DOORBUSTER_REDIS_URL", secret=True)
     trusted_proxies: tuple[Network, ...] = setting("DOORBUSTER_TRUSTED_PROXIES", networks, ())
     # An address may be a whole office or a mobile carrier's NAT: generous. A user is one person.
@@ -56,5 +58,7 @@ class Config:
             "product": self.product_urls,
             "search": self.search_urls,
             "cart": self.cart_urls,
+            "inventory": self.inventory_urls,
+            "notification": self.notification_urls,
         }
         return {name: urls for name, urls in named.items() if urls}

@@ -125,7 +125,14 @@ RULES: Mapping[tuple[str, ...], Rule] = dict(
         _rule("/v1/orders", "order", signed_in=True),
         _rule("/v1/products/search", "search"),
         _rule("/v1/products", "product"),
-        _rule("/v1/cart", "cart", signed_in=True),
+        _rule("/v1/cart", "cart"),
+        _rule("/v1/notifications", "notification", signed_in=True),
+        _rule("/v1/admin/products", "product", signed_in=True),
+        _rule("/v1/admin/discounts", "checkout", signed_in=True),
+        _rule("/v1/admin/stock", "inventory", signed_in=True),
+        _rule("/v1/admin/orders", "order", signed_in=True),
+        _rule("/v1/admin/letters", "notification", signed_in=True),
+        _rule("/v1/admin/letters:redrive", "notification", signed_in=True),
     )
 )
 _PREFIX_LENGTHS = (3, 2)

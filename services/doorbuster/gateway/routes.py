@@ -46,6 +46,7 @@ _PASSED_ON = (
     "Last-Event-ID",
     "Stripe-Signature",
     "User-Agent",
+    "X-Cart-Token",
 )
 _KEPT_INSIDE = frozenset(
     {

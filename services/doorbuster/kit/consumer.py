@@ -42,12 +42,15 @@ class Delivery:
 
 
 Handle = Callable[[list[Delivery]], Awaitable[None]]
+# Makes what the handler takes of a record's key, value and headers; None skips it. Raises MsgspecError.
+Read = Callable[[bytes | None, bytes | None, Mapping[str, str]], Any]
 
 
 class Consumer:
     """Feeds batches of events to ``handle``, which must be idempotent and commit before it returns.
 
-    ``types`` maps the ``type`` header to the struct of the payload; other types are skipped. While the store or
+    ``types`` maps the ``type`` header to the struct of the payload; other types are skipped. Where records are no
+    events of ours (changes that Debezium captured), ``read`` makes of them what ``handle`` takes. While the store or
     anything else the handler needs is away (OSError, TimeoutError, ``database.is_away`` or one of ``transient``),
     the batch is kept and tried again for as long as the process lives. Any other failure makes the batch go one
     by one, and an event that fails ``ATTEMPTS`` times is counted, logged and left behind: the sweeps are the
@@ -59,15 +62,16 @@ class Consumer:
         *,
         bootstrap: str,
         group: str,
-        types: Mapping[str, type[Any]],
         handle: Handle,
+        types: Mapping[str, type[Any]] | None = None,
+        read: Read | None = None,
         topics: tuple[str, ...] = (),
         pattern: str | None = None,
         transient: tuple[type[Exception], ...] = (),
     ) -> None:
         self._bootstrap = bootstrap
         self._group = group
-        self._types = types
+        self._read = read or _events(types or {})
         self._handle = handle
         self._topics = topics
         self._pattern = pattern
@@ -138,11 +142,8 @@ class Consumer:
 
     def _decode(self, record: ConsumerRecord) -> Delivery | None:
         headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-        struct = self._types.get(headers.get("type", ""))
-        if struct is None:
-            return None
         try:
-            event = msgspec.json.decode(record.value or b"", type=struct)
+            event = self._read(record.key, record.value, headers)
         except msgspec.MsgspecError as error:
             POISON.labels(self._group).inc()
             telemetry.log().error(
@@ -151,6 +152,8 @@ class Consumer:
                 event_id=headers.get("id"),
                 error=str(error)[:200],
             )
+            return None
+        if event is None:
             return None
         carrier = {
             name: headers[name] for name in ("traceparent", "tracestate") if name in headers
@@ -185,7 +188,7 @@ class Consumer:
                     "event_failed",
                     group=self._group,
                     type=type(delivery.event).__name__,
-                    order_id=delivery.event.order_id,
+                    order_id=getattr(delivery.event, "order_id", None),
                     attempt=attempt,
                     exc_info=error,
                 )
@@ -224,6 +227,16 @@ class Consumer:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await _stop(consumer)
+
+
+def _events(types: Mapping[str, type[Any]]) -> Read:
+    """Read our own events: the header says which, the value is JSON."""
+
+    def read(_key: bytes | None, value: bytes | None, headers: Mapping[str, str]) -> Any:
+        struct = types.get(headers.get("type", ""))
+        return None if struct is None else msgspec.json.decode(value or b"", type=struct)
+
+    return read
 
 
 def _moment(text: str) -> datetime | None:

@@ -61,7 +61,11 @@ class _Handlers:
 
     async def change_me(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
         body = await web.read_json(request, api.UserChange)
-        account = await self._users.rename(request[web.USER].user_id, body.name)
+        user_id = request[web.USER].user_id
+        if isinstance(body.name, str):
+            account = await self._users.rename(user_id, body.name)
+        else:
+            account = await self._users.account(user_id)
         return web.json_response(_user(account))
 
     async def jwks(self, _request: aiohttp_web.Request) -> aiohttp_web.Response:

@@ -1,0 +1,1 @@
+"""The carts, on PostgreSQL; never a price in them."""

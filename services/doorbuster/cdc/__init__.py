@@ -1,0 +1,1 @@
+"""Change data capture: the connectors of Debezium, made and looked after."""

@@ -1,0 +1,1 @@
+"""The catalogue: products, their pictures and reviews, on MongoDB."""
