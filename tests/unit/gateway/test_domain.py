@@ -71,7 +71,7 @@ def test_every_noun_has_its_owner(path: str, owner: str) -> None:
         "/.well-known",
         "/.well-known/../internal",
         "/.well-known/other.json",
-        "/v1/admin/stock/prod_1",
+        "/v1/admin/users/user_1",
         "/v1/internal/v1/pins",
     ],
 )
