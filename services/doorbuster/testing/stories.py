@@ -1,4 +1,4 @@
-"""Builders of events with boring defaults: one order of one unit, placed, paid, failed, expired, reversed."""
+"""Builders of events with boring defaults: one order of one unit, placed, paid, sent, brought, given back."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -84,6 +84,30 @@ def expired(number: int = 1, **values: Any) -> events.OrderExpired:
 def cancelled(number: int = 1, **values: Any) -> events.OrderCancelled:
     """Return the OrderCancelled of the numbered order."""
     return events.OrderCancelled(**{**_who(number), "reason": "buyer", **values})
+
+
+def shipped(number: int = 1, **values: Any) -> events.OrderShipped:
+    """Return the OrderShipped of the numbered order, an hour after the opening."""
+    defaults: dict[str, Any] = {
+        **_who(number),
+        "carrier": "Swift Parcels",
+        "tracking_number": "SP-1",
+        "estimated_delivery": at(90_000),
+        "shipped_at": at(3600),
+    }
+    return events.OrderShipped(**{**defaults, **values})
+
+
+def delivered(number: int = 1, **values: Any) -> events.OrderDelivered:
+    """Return the OrderDelivered of the numbered order, a day after the opening."""
+    defaults = {**_who(number), "lines": [line()], "delivered_at": at(86_400)}
+    return events.OrderDelivered(**{**defaults, **values})
+
+
+def returned(number: int = 1, **values: Any) -> events.OrderReturned:
+    """Return the OrderReturned of the numbered order, ten days after the opening."""
+    defaults = {**_who(number), "reason": "returned", "returned_at": at(864_000)}
+    return events.OrderReturned(**{**defaults, **values})
 
 
 def reversed_payment(number: int = 1, **values: Any) -> events.PaymentReversed:
