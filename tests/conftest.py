@@ -7,6 +7,7 @@
         dsn = fresh_postgres                         # postgresql://user:password@host:port/database
 
     def test_a_purchase(open_stack): ...     # the whole shop, but for Kubernetes and letters
+    async def test_documents(fresh_mongo): ...       # mongodb://…/database, an empty one, a module's
     async def test_cache(fresh_redis): ...           # redis://…/N, an emptied database, a test's
     async def test_slots(fresh_redis_cluster): ...   # redis+cluster://…, three servers, emptied
     async def test_events(topic_prefix): ...         # "t-1f9c…-", unique to a test
@@ -30,6 +31,7 @@ from types import FrameType
 
 import asyncmy
 import asyncpg
+import pymongo
 import pytest
 import redis
 
@@ -192,6 +194,17 @@ def fresh_mysql(servers: Servers) -> Iterator[str]:
     asyncio.run(run(f"CREATE DATABASE `{name}`"))
     yield f"{admin.rpartition('/')[0]}/{name}"
     asyncio.run(run(f"DROP DATABASE `{name}`"))
+
+
+@pytest.fixture(scope="module")
+def fresh_mongo(servers: Servers) -> Iterator[str]:
+    """The URL of an empty MongoDB database of this test module, with every right."""
+    admin = servers("mongo")["DOORBUSTER_MONGO_ADMIN_URL"]
+    name = f"t_{secrets.token_hex(6)}"
+    place, _, options = admin.partition("/?")
+    yield f"{place}/{name}?{options}"
+    with pymongo.MongoClient[dict[str, object]](admin) as client:
+        client.drop_database(name)
 
 
 @pytest.fixture(scope="session")
