@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
+
+from doorbuster.contracts import short, surface
 
 _NUMERIC = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 _EXPIRY = re.compile(r"\s*([0-9]{1,2})\s*[/-]\s*([0-9]{2}|[0-9]{4})\s*")
@@ -16,20 +19,55 @@ class UntranslatableError(Exception):
     """The body breaks a rule of the short dialect; the message says which."""
 
 
+def _no_headers(_body: Any) -> dict[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One call of the dialect: what stands behind it and how its bodies are translated."""
+    """One call of the dialect: what stands behind it and how its bodies are translated.
+
+    ``headers`` are added to a successful answer, made of the canonical body.
+    """
 
     name: str
     owner: str
     path: str
-    request: Callable[[Any], Any] | None
     answer: Callable[[Any], Any]
+    request: Callable[[Any], Any] | None = None
+    headers: Callable[[Any], dict[str, str]] = _no_headers
+    signed_in: bool = True
 
 
 def find_call(method: str, segments: tuple[str, ...]) -> Call | None:
     """Return the call of a method and path (segments with ``api`` first); None when there is none."""
     match (method, segments):
+        case ("GET", ("api", "products", "search")):
+            return Call(
+                name="/api/products/search",
+                owner="search",
+                path="/v1/products/search",
+                answer=search_answer,
+                headers=paging_headers,
+                signed_in=False,
+            )
+        case ("GET", ("api", "products", product_id)):
+            return Call(
+                name="/api/products",
+                owner="product",
+                path=f"/v1/products/{product_id}",
+                answer=details_answer,
+                signed_in=False,
+            )
+        case ("POST", ("api", "cart", "add")):
+            return Call(
+                name="/api/cart/add",
+                owner="cart",
+                path="/v1/cart/add",
+                request=_camel,
+                answer=cart_answer,
+                signed_in=False,
+            )
         case ("POST", ("api", "checkout")):
             return Call(
                 name="/api/checkout",
@@ -51,7 +89,6 @@ def find_call(method: str, segments: tuple[str, ...]) -> Call | None:
                 name="/api/orders/status",
                 owner="order",
                 path=f"/v1/orders/{order_id}/status",
-                request=None,
                 answer=status_answer,
             )
         case _:
@@ -61,6 +98,93 @@ def find_call(method: str, segments: tuple[str, ...]) -> Call | None:
 def methods_of(segments: tuple[str, ...]) -> tuple[str, ...]:
     """Return the methods that a path of the dialect knows."""
     return tuple(method for method in ("GET", "POST") if find_call(method, segments))
+
+
+def _described(
+    method: str, path: str, behind: str, *, answer: Any, body: type[Any] | None = None
+) -> surface.Call:
+    """Describe a call like the one behind it, with the dialect's own shapes."""
+    [canonical] = [call for call in surface.CALLS if (call.method, call.path) == (method, behind)]
+    return replace(canonical, path=path, body=body, answer=answer)
+
+
+def surface_calls() -> tuple[surface.Call, ...]:
+    """Return the dialect's calls as the API's description shows them."""
+    return (
+        _described("GET", "/api/products/search", "/v1/products/search", answer=list[short.Card]),
+        _described(
+            "GET", "/api/products/{productId}", "/v1/products/{productId}", answer=short.Details
+        ),
+        _described(
+            "POST", "/api/cart/add", "/v1/cart/add", body=short.AddToCart, answer=short.Added
+        ),
+        _described(
+            "POST", "/api/checkout", "/v1/checkout", body=short.ShortOrder, answer=short.Ordered
+        ),
+        _described("POST", "/api/payment", "/v1/payment", body=short.ShortPayment, answer=short.Paid),
+        _described(
+            "GET",
+            "/api/orders/{orderId}/status",
+            "/v1/orders/{orderId}/status",
+            answer=short.Status,
+        ),
+    )
+
+
+def search_answer(body: Any) -> list[short.Card]:
+    """Return ``[{product_id, name, thumbnail_url, price}]``."""
+    return [
+        short.Card(
+            product_id=product["productId"],
+            name=product["title"],
+            thumbnail_url=product["thumbnail"],
+            price=product["price"],
+        )
+        for product in body["products"]
+    ]
+
+
+def paging_headers(body: Any) -> dict[str, str]:
+    """Return how much there is and where it goes on; nobody can leave the host by a relative link."""
+    pages = body["pagination"]
+    headers = {
+        "X-Total-Count": str(pages["totalItems"]),
+        "X-Total-Pages": str(pages["totalPages"]),
+        "X-Page": str(pages["page"]),
+    }
+    cursor = body.get("nextCursor")
+    if cursor:
+        headers["Link"] = f'</api/products/search?cursor={quote(cursor, safe="")}>; rel="next"'
+    return headers
+
+
+def details_answer(body: Any) -> short.Details:
+    """Return a product under the dialect's names."""
+    return short.Details(
+        product_id=body["productId"],
+        name=body["title"],
+        description=body["description"],
+        price=body["price"],
+        currency=body["currency"],
+        image_urls=[image["url"] for image in body["images"]],
+        specifications=body["specifications"],
+        reviews=[
+            short.ShortReview(
+                rating=review["rating"],
+                title=review["title"],
+                text=review["text"],
+                author=review["author"],
+                written_at=review["writtenAt"],
+            )
+            for review in body["reviews"]
+        ],
+        available_qty=body["availableQty"],
+    )
+
+
+def cart_answer(body: Any) -> short.Added:
+    """Return ``{cart_id}``, with the token of a new cart of nobody."""
+    return short.Added(cart_id=body["cartId"], cart_token=body.get("cartToken"))
 
 
 def checkout_request(body: Any) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 import asyncio
 import functools
+import json
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -16,7 +18,7 @@ from prometheus_client import Counter, Gauge
 
 from doorbuster.kit import auth, client, telemetry, web
 
-from . import dialect, domain
+from . import dialect, domain, openapi
 from .ports import Answer, Buckets, Forwarded, Upstreams
 from .wire import UnsendableError
 
@@ -70,6 +72,10 @@ _ADMISSION: aiohttp_web.RequestKey[domain.Admission] = aiohttp_web.RequestKey(
 )
 _REQUEST_ID: aiohttp_web.RequestKey[str] = aiohttp_web.RequestKey("request_id", str)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
+_DESCRIBED = openapi.document()
+_DOCUMENT = msgspec.json.format(_ENCODER.encode(_DESCRIBED))
+_PAGE = openapi.page(_DESCRIBED).encode()
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 ERRORS: dict[type[Exception], web.ErrorShape] = {
     domain.MalformedTargetError: web.ErrorShape(
@@ -163,8 +169,8 @@ class Door:
             plan = _Plan(
                 owner=call.owner,
                 name=call.name,
-                signed_in=True,
-                target=call.path,
+                signed_in=call.signed_in,
+                target=call.path + query,
                 charged_path=call.path,
                 call=call,
             )
@@ -283,10 +289,17 @@ async def _pass_back(
     raw = await _whole(answer)
     if plan.call is not None and answer.status < 300:
         try:
-            raw = _ENCODER.encode(plan.call.answer(msgspec.json.decode(raw)))
-        except (KeyError, TypeError, AttributeError, msgspec.DecodeError) as error:
+            canonical = _exactly(raw)
+            raw = _ENCODER.encode(plan.call.answer(canonical))
+            headers.update(plan.call.headers(canonical))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise client.UnavailableError(f"{plan.owner} answered something else") from error
     return aiohttp_web.Response(status=answer.status, headers=headers, body=raw)
+
+
+def _exactly(raw: bytes) -> Any:
+    """Decode an answer with its numbers as they stand: money is no float."""
+    return json.loads(raw, parse_float=Decimal)
 
 
 async def _whole(answer: Answer) -> bytes:
@@ -336,6 +349,26 @@ async def mark(request: aiohttp_web.Request, response: aiohttp_web.StreamRespons
         response.headers["RateLimit-Reset"] = str(math.ceil(admission.reset_seconds))
 
 
+async def _describe(_request: aiohttp_web.Request) -> aiohttp_web.Response:
+    return _static(_DOCUMENT, "application/json")
+
+
+async def _show(_request: aiohttp_web.Request) -> aiohttp_web.Response:
+    return _static(_PAGE, "text/html")
+
+
+def _static(body: bytes, content_type: str) -> aiohttp_web.Response:
+    headers = {"Cache-Control": "public, max-age=300", "Content-Security-Policy": _POLICY}
+    return aiohttp_web.Response(
+        body=body, content_type=content_type, charset="utf-8", headers=headers
+    )
+
+
 def routes(door: Door) -> list[web.Route]:
-    """Return the one route there is."""
-    return [web.Route(method="*", path="/{tail:.*}", handler=door.handle, access=web.Public())]
+    """Return the API's own description, and the one route for all the rest."""
+    anybody = web.Public()
+    return [
+        web.Route(method="GET", path="/openapi.json", handler=_describe, access=anybody),
+        web.Route(method="GET", path="/docs", handler=_show, access=anybody),
+        web.Route(method="*", path="/{tail:.*}", handler=door.handle, access=anybody),
+    ]

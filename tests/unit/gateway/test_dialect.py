@@ -130,18 +130,73 @@ def test_answers_have_the_dialects_shapes() -> None:
     }
 
 
+PRODUCT_CARD = {
+    "productId": PRODUCT,
+    "title": "Phone",
+    "price": Decimal("999.90"),
+    "thumbnail": None,
+    "category": "phones",
+}
+PAGES = {"page": 2, "size": 20, "totalPages": 7, "totalItems": 121}
+
+
+def test_results_are_a_list_with_paging_in_the_headers() -> None:
+    body = {"products": [PRODUCT_CARD], "pagination": PAGES, "nextCursor": "a+b/c"}
+    assert msgspec.to_builtins(dialect.search_answer(body), builtin_types=(Decimal,)) == [
+        {
+            "product_id": PRODUCT,
+            "name": "Phone",
+            "thumbnail_url": None,
+            "price": Decimal("999.90"),
+        }
+    ]
+    assert dialect.paging_headers(body) == {
+        "X-Total-Count": "121",
+        "X-Total-Pages": "7",
+        "X-Page": "2",
+        "Link": '</api/products/search?cursor=a%2Bb%2Fc>; rel="next"',
+    }
+
+
+def test_the_last_page_has_no_link() -> None:
+    body = {"products": [], "pagination": PAGES, "nextCursor": None}
+    assert "Link" not in dialect.paging_headers(body)
+
+
+def test_a_cart_of_nobody_shows_its_token_once() -> None:
+    added = dialect.cart_answer({"cartId": "cart_1", "version": 1, "cartToken": "secret"})
+    assert msgspec.to_builtins(added) == {"cart_id": "cart_1", "cart_token": "secret"}
+    again = dialect.cart_answer({"cartId": "cart_1", "version": 2, "cartToken": None})
+    assert msgspec.to_builtins(again) == {"cart_id": "cart_1"}
+
+
 @pytest.mark.parametrize(
-    ("method", "path", "target"),
+    ("method", "path", "target", "signed_in"),
     [
-        ("POST", "api/checkout", "/v1/checkout"),
-        ("POST", "api/payment", "/v1/payment"),
-        ("GET", f"api/orders/{ORDER}/status", f"/v1/orders/{ORDER}/status"),
-        ("GET", "api/checkout", None),
-        ("POST", f"api/orders/{ORDER}/status", None),
-        ("GET", "api/orders", None),
-        ("GET", "api/internal/v1/pins", None),
+        ("GET", "api/products/search", "/v1/products/search", False),
+        ("GET", f"api/products/{PRODUCT}", f"/v1/products/{PRODUCT}", False),
+        ("POST", "api/cart/add", "/v1/cart/add", False),
+        ("POST", "api/checkout", "/v1/checkout", True),
+        ("POST", "api/payment", "/v1/payment", True),
+        ("GET", f"api/orders/{ORDER}/status", f"/v1/orders/{ORDER}/status", True),
     ],
 )
-def test_the_dialect_has_three_calls(method: str, path: str, target: str | None) -> None:
+def test_what_stands_behind_a_call(method: str, path: str, target: str, signed_in: bool) -> None:
     call = dialect.find_call(method, tuple(path.split("/")))
-    assert (call and call.path) == target
+    assert call is not None
+    assert (call.path, call.signed_in) == (target, signed_in)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "api/checkout"),
+        ("POST", f"api/orders/{ORDER}/status"),
+        ("GET", "api/orders"),
+        ("GET", "api/cart"),
+        ("POST", "api/products/search"),
+        ("GET", "api/internal/v1/pins"),
+    ],
+)
+def test_the_dialect_has_no_other_calls(method: str, path: str) -> None:
+    assert dialect.find_call(method, tuple(path.split("/"))) is None
