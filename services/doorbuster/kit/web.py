@@ -51,6 +51,11 @@ class Users:
 
 
 @dataclass(frozen=True)
+class AnyoneOrUser:
+    """Anybody may call; whoever sends an Authorization header must be a user, and USER is set then."""
+
+
+@dataclass(frozen=True)
 class Callers:
     """Only these services may call; the list also describes the allowed network edges."""
 
@@ -62,7 +67,7 @@ def callers(*names: str) -> Callers:
     return Callers(frozenset(names))
 
 
-Access = Public | Users | Callers
+Access = Public | Users | AnyoneOrUser | Callers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,12 +236,11 @@ class Authenticator:
         match access:
             case Public():
                 return
+            case AnyoneOrUser():
+                if "Authorization" in request.headers:
+                    request[USER] = await self._user(request)
             case Users(roles=roles):
-                if self._users is None:
-                    raise auth.ForbiddenError("this service knows no users")
-                claims = await self._users.verify(
-                    auth.bearer(request.headers.get("Authorization"))
-                )
+                claims = await self._user(request)
                 if roles and claims.role not in roles:
                     raise auth.ForbiddenError(
                         f"this needs one of the roles: {', '.join(sorted(roles))}"
@@ -250,6 +254,11 @@ class Authenticator:
                 if caller not in names:
                     raise auth.ForbiddenError(f"{caller} may not call this")
                 request[CALLER] = caller
+
+    async def _user(self, request: web.Request) -> auth.UserClaims:
+        if self._users is None:
+            raise auth.ForbiddenError("this service knows no users")
+        return await self._users.verify(auth.bearer(request.headers.get("Authorization")))
 
 
 def create_app(

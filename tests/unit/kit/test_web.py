@@ -47,6 +47,11 @@ async def whoami(request: web.Request) -> web.Response:
     return edge.json_response({"user": request[edge.USER].user_id})
 
 
+async def maybe_whoami(request: web.Request) -> web.Response:
+    claims = request.get(edge.USER)
+    return edge.json_response({"user": None if claims is None else claims.user_id})
+
+
 async def internal(request: web.Request) -> web.Response:
     return edge.json_response({"caller": request[edge.CALLER]})
 
@@ -91,6 +96,9 @@ async def client(keys: Keys) -> AsyncIterator[Client]:
     routes = [
         edge.Route(method="POST", path="/v1/wishes", handler=echo, access=edge.Public()),
         edge.Route(method="GET", path="/v1/me", handler=whoami, access=edge.Users()),
+        edge.Route(
+            method="GET", path="/v1/basket", handler=maybe_whoami, access=edge.AnyoneOrUser()
+        ),
         edge.Route(
             method="GET", path="/v1/admin", handler=whoami, access=edge.Users(frozenset({"admin"}))
         ),
@@ -209,6 +217,19 @@ async def test_users_pass_with_a_good_token_only(client: Client, keys: Keys) -> 
         keys.service_token("checkout", "api"),
     ):
         assert await get(client, "/v1/me", bad) == 401
+
+
+async def test_where_anybody_may_call_a_bad_token_is_still_refused(
+    client: Client, keys: Keys
+) -> None:
+    async def ask(**headers: str) -> tuple[int, Any]:
+        answer = await client.get("/v1/basket", headers=headers)
+        return answer.status, (await answer.json(content_type=None)).get("user")
+
+    assert await ask() == (200, None)
+    assert await ask(Authorization=f"Bearer {keys.user_token()}") == (200, "user_1")
+    for bad in ("Bearer nonsense", "Bearer", "", f"Bearer {keys.user_token(exp=1)}"):
+        assert await ask(Authorization=bad) == (401, None)
 
 
 async def test_roles_are_checked(client: Client, keys: Keys) -> None:
