@@ -4,6 +4,7 @@ Each process gets the addresses of all, but only its own key, its own database a
 that are its business.
 """
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from .errors import StackError
 from .part import LOOPBACK, Part, Site
 from .process import Launch
 from .servers.apiserver import OPERATOR_ACCOUNT, operator_config
+from .servers.mongo import service_url
 
 ADMIN_EMAIL = "admin@doorbuster.example"
 MAIL_FROM = "shop@doorbuster.example"
@@ -41,6 +43,11 @@ class Service:
     extras: tuple[str, ...] = ()
 
     @property
+    def is_there(self) -> bool:
+        """Whether the service can be started at all; one that is being built cannot."""
+        return importlib.util.find_spec(f"doorbuster.{self.name}.app") is not None
+
+    @property
     def process_names(self) -> tuple[str, ...]:
         if self.copies == 1:
             return (self.name,)
@@ -49,6 +56,13 @@ class Service:
 
 SERVICES = (
     Service("user", ("mariadb",), MYSQL, extras=("DOORBUSTER_SIGNING_KEY_SECRET",)),
+    Service(
+        "product",
+        ("mongo", "redis", "kafka"),
+        extras=("DOORBUSTER_MONGO_URL",),
+    ),
+    Service("search", ("redis", "kafka")),
+    Service("cart", ("postgres", "redis", "kafka"), POSTGRES),
     Service("inventory", ("postgres", "redis", "kafka"), POSTGRES),
     Service("checkout", ("postgres", "redis", "kafka"), POSTGRES, copies=2),
     Service(
@@ -137,6 +151,7 @@ class ServiceProcess(Part):
     def __init__(self, service: Service, name: str) -> None:
         self.name = name
         self._service = service
+        self.only_when_named = not service.is_there
         schema = (schemas_name(service.store),) if service.store is not None else ()
         topics = ("topics",) if "kafka" in service.requires else ()
         self.requires = (*service.requires, *schema, *topics)
@@ -300,6 +315,7 @@ def _secrets(site: Site, names: Iterable[str]) -> dict[str, str]:
         "DOORBUSTER_PSP_KEY": f"sk_test_{site.secret('psp-key')}",
         "DOORBUSTER_PSP_WEBHOOK_SECRET": f"whsec_{site.secret('psp-webhook')}",
         "DOORBUSTER_SIGNING_KEY_SECRET": site.secret("signing-keys"),
+        "DOORBUSTER_MONGO_URL": service_url(site, "product"),
         "DOORBUSTER_SMTP_URL": f"smtp://127.0.0.1:{site.port('smtp')}",
         "DOORBUSTER_MAIL_FROM": MAIL_FROM,
         "DOORBUSTER_TRUSTED_PROXIES": "127.0.0.0/8",

@@ -13,20 +13,26 @@ from typing_extensions import override
 
 from devstack.accounts import server_user
 from devstack.errors import StackError
-from devstack.part import Part, Site
+from devstack.part import LOOPBACK, Part, Site
 from devstack.process import Launch
 from devstack.state import write_atomically
 
 LOWEST_VERSION = 15
 INITIALISE_SECONDS = 120.0
 LEAVE_SECONDS = 15.0
-SERVICES = ("inventory", "checkout", "payment", "notification")
+SERVICES = ("inventory", "cart", "checkout", "payment", "notification")
 ADMIN = "postgres"
+CAPTURE = "cdc"
+CAPTURED = "inventory"
 SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "128MB",
     "wal_level": "logical",
+    "max_replication_slots": "20",
+    "max_wal_senders": "20",
+    # A reader that is away for long loses its place rather than fill the disk; it begins again then.
+    "max_slot_wal_keep_size": "512MB",
     "synchronous_commit": "on",
     "max_wal_size": "1GB",
     "timezone": "UTC",
@@ -41,6 +47,16 @@ ALTER ROLE :"name" PASSWORD :'password';
 SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'name')
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \\gexec
 REVOKE CONNECT, TEMPORARY ON DATABASE :"name" FROM PUBLIC;
+"""
+# Debezium reads the change stream of one database, and of its tables those that there are and will be.
+CAPTURE_RIGHTS = """
+SELECT format('CREATE ROLE %I LOGIN REPLICATION', :'name')
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \\gexec
+ALTER ROLE :"name" PASSWORD :'password';
+GRANT CONNECT ON DATABASE :"captured" TO :"name";
+\\connect :"captured"
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"name";
+ALTER DEFAULT PRIVILEGES FOR ROLE :"captured" IN SCHEMA public GRANT SELECT ON TABLES TO :"name";
 """
 
 
@@ -122,6 +138,10 @@ class PostgresServer(Part):
             f"\\set password '{site.secret(f'{service}-database')}'\n{OWN_DATABASE}"
             for service in SERVICES
         ]
+        script.append(
+            f"\\set name '{CAPTURE}'\n\\set captured '{CAPTURED}'\n"
+            f"\\set password '{site.secret('cdc-database')}'\n{CAPTURE_RIGHTS}"
+        )
         self._query(site, "".join(script), within_seconds=60)
 
     @override
@@ -134,7 +154,11 @@ class PostgresServer(Part):
             for service in SERVICES
         }
         admin = f"postgresql://{ADMIN}:{site.secret('postgres')}@{server}/postgres"
-        return {**dsns, "DOORBUSTER_POSTGRES_ADMIN_DSN": admin}
+        return {
+            **dsns,
+            "DOORBUSTER_POSTGRES_ADMIN_DSN": admin,
+            "DOORBUSTER_CDC_POSTGRES_DSN": capture_dsn(site),
+        }
 
     def _query(self, site: Site, script: str, *, within_seconds: float) -> None:
         argv = (
@@ -156,6 +180,12 @@ class PostgresServer(Part):
             raise StackError(f"psql took longer than {within_seconds:.0f} s") from error
         if done.returncode != 0:
             raise StackError(f"psql failed: {done.stderr.strip()[-2000:]}")
+
+
+def capture_dsn(site: Site) -> str:
+    """Debezium's address and account: it may read what it captures."""
+    account = f"{CAPTURE}:{site.secret('cdc-database')}"
+    return f"postgresql://{account}@{LOOPBACK}:{site.port('postgres')}/{CAPTURED}"
 
 
 def _binary(name: str) -> Path:
