@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from buyers import enrol, manifest, plan, play, report, verdict
+from devstack.catalogue import SALE_PARTS
 from devstack.layout import PROJECT
 from devstack.stack import Stack
 
@@ -59,7 +60,7 @@ def running(root: pathlib.Path) -> Iterator[Stack]:
     stack = Stack(root, public_port=0)
     stack.down(forget=True)
     try:
-        stack.up()
+        stack.up(only=SALE_PARTS)
         yield stack
     finally:
         stack.down(forget=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import pytest
 
 from buyers import enrol, manifest, plan, play, verdict
+from devstack.catalogue import SALE_PARTS
 from devstack.errors import StackError
 from devstack.stack import Stack
 
@@ -44,9 +45,9 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(stack: Stack) -> Shop:
-    """The whole stack; shared by the cases, each of which sells another product."""
+    """The stack that sells; shared by the cases, each of which sells another product."""
     try:
-        stack.up()
+        stack.up(only=SALE_PARTS)
     except StackError as error:
         pytest.fail(str(error), pytrace=False)
     return Shop(stack=stack, environment=stack.env(), book=enrol.CredentialBook())
