@@ -12,7 +12,6 @@ from .errors import StackError
 from .part import Part
 from .services import service_parts
 
-
 # What a flash sale needs, with Kubernetes and letters; the everyday shop around it is not asked.
 SALE_PARTS = (
     *("nginx", "gateway", "user", "checkout", "inventory", "payment", "order", "notification"),
