@@ -1,4 +1,4 @@
-"""``doorbuster SERVICE`` runs one service; ``doorbuster migrate|topics|user`` prepare its surroundings."""
+"""``doorbuster SERVICE`` runs one service; ``doorbuster migrate|topics|user|cdc`` prepare its surroundings."""
 
 import argparse
 import asyncio
@@ -11,7 +11,15 @@ SERVICES = (
     *("user", "product", "search", "cart", "inventory", "checkout", "payment", "order"),
     *("notification", "gateway"),
 )
+SANDBOXES = {"psp": "the payment service provider", "sms": "the SMS provider"}
 STORED = ("user", "cart", "inventory", "checkout", "payment", "order", "notification")
+# What a service's own package does besides serving.
+COMMANDS: dict[tuple[str, str | None], str] = {
+    ("user", "grant"): "doorbuster.user.grant",
+    ("search", "reindex"): "doorbuster.search.reindex",
+    ("cdc", "register"): "doorbuster.cdc.command",
+    ("cdc", "status"): "doorbuster.cdc.command",
+}
 ORDERS_PARTITIONS = 6
 
 
@@ -19,11 +27,12 @@ def main() -> None:
     """Entry point of the ``doorbuster`` command."""
     arguments = _parser().parse_args()
     command: str = arguments.command
-    if command in SERVICES or command == "psp":
-        if command == "user" and arguments.action == "grant":
-            importlib.import_module("doorbuster.user.grant").run(arguments)
-            return
-        package = "doorbuster.sandbox.psp" if command == "psp" else f"doorbuster.{command}.app"
+    if action := COMMANDS.get((command, getattr(arguments, "action", None))):
+        importlib.import_module(action).run(arguments)
+        return
+    if command in SERVICES or command in SANDBOXES or command == "cdc":
+        is_sandbox = command in SANDBOXES
+        package = f"doorbuster.sandbox.{command}" if is_sandbox else f"doorbuster.{command}.app"
         process.run(command, importlib.import_module(package).build)
         return
     try:
@@ -43,7 +52,16 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(service, help=f"run the {service} service")
         if service == "user":
             _add_grant(command)
-    commands.add_parser("psp", help="run the sandbox of the payment service provider")
+        if service == "search":
+            actions = command.add_subparsers(dest="action")
+            actions.add_parser("reindex", help="build the index anew while the old one serves")
+    cdc = commands.add_parser("cdc", help="make, show or watch the connectors of Debezium")
+    actions = cdc.add_subparsers(dest="action", required=True)
+    actions.add_parser("register", help="make or change the connectors and wait until they run")
+    actions.add_parser("status", help="show the connectors and the replication slot")
+    actions.add_parser("watch", help="run the process that repairs them")
+    for sandbox, stands_for in SANDBOXES.items():
+        commands.add_parser(sandbox, help=f"run the sandbox of {stands_for}")
     migrate = commands.add_parser("migrate", help="bring the schema of services up to date")
     migrate.add_argument("services", nargs="+", choices=STORED, metavar="SERVICE")
     topics = commands.add_parser("topics", help="make the orders topic unless it exists")
