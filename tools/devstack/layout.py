@@ -1,9 +1,12 @@
 """Where a stack keeps its things: the state folder, the data folders, the logs, the shared cache."""
 
+import contextlib
 import hashlib
 import os
 import pwd
+import shutil
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,24 @@ def cache_root() -> Path:
     """What is downloaded or built once for a user: jars, the Kubernetes binary."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "doorbuster"
+
+
+def readable_by(user: str | None, folder: Path) -> Path:
+    """A folder of the cache as ``user`` can reach it: itself, else a copy that is made once.
+
+    A server that refuses root runs as somebody who may not look into root's home.
+    """
+    if user is None or _can_traverse(folder, user):
+        return folder
+    base = Path("/var/tmp") / f"doorbuster-cache-{os.getuid()}"
+    _claim(base)
+    copy = base / folder.name
+    if not copy.exists():
+        with tempfile.TemporaryDirectory(dir=base) as scratch:
+            shutil.copytree(folder, Path(scratch) / folder.name)
+            with contextlib.suppress(OSError):  # another stack was quicker
+                (Path(scratch) / folder.name).rename(copy)
+    return copy
 
 
 @dataclass(frozen=True)

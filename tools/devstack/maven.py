@@ -1,17 +1,18 @@
-"""Fetching a pom's jars with Maven, trusting what this machine trusts."""
+"""Fetching a pom's jars and archives with Maven, trusting what this machine trusts."""
 
+import contextlib
 import os
 import ssl
-import subprocess
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from . import bounded
 from .errors import StackError
 
 SECONDS = 900
@@ -22,28 +23,69 @@ _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 def copy_jars(pom: Path, target: Path) -> None:
     """Put the runtime jars of ``pom`` into ``target``, whole or not at all.
 
-    A Java installed a minute ago may not know the authorities that were added to the system (a
-    company's proxy), so a second attempt uses the system's own list.
+    Raises:
+        StackError: Maven failed; with its words.
+    """
+    _fetch(pom, target, ("-DincludeScope=runtime",), lambda bytes_so_far: None)
+
+
+def copy_archives(pom: Path, target: Path, report: Callable[[int], None]) -> None:
+    """Put the archives that ``pom`` names into ``target`` and keep no other copy; ``report`` is told the bytes so far.
 
     Raises:
-        StackError: both attempts failed; with Maven's words.
+        StackError: Maven failed; with its words.
+    """
+    _fetch(pom, target, ("-DexcludeTransitive=true", "-Dmaven.repo.local={scratch}/m2"), report)
+
+
+def _fetch(pom: Path, target: Path, words: Sequence[str], report: Callable[[int], None]) -> None:
+    """Run Maven.
+
+    A Java installed a minute ago may not know the authorities that were added to the system (a
+    company's proxy), so a second attempt uses the system's own list.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        fetched = Path(scratch) / "jars"
-        failure = _run_maven(pom, fetched, os.environ)
-        if failure:
-            store = Path(scratch) / "trusted.p12"
-            failure = _trusting_the_system(pom, fetched, store) or ""
+        fetched = Path(scratch) / "fetched"
+        argv = (
+            *("mvn", "-B", "-q", "-ntp", "-U", "-Dstyle.color=never", "-f", str(pom)),
+            *("dependency:copy-dependencies", f"-DoutputDirectory={fetched}"),
+            *(word.format(scratch=scratch) for word in words),
+        )
+
+        def run(environment: Mapping[str, str]) -> str:
+            status, lines = bounded.run(
+                argv,
+                Path(scratch),
+                SECONDS,
+                lambda count: report(_bytes_below(Path(scratch))),
+                environment=environment,
+            )
+            if status == 0 and fetched.is_dir():
+                return ""
+            return "\n".join(lines[-20:]) or f"no output; it is ended after {SECONDS} s"
+
+        failure = run({})
+        if failure and (trusting := _trusting_the_system(Path(scratch) / "trusted.p12")):
+            failure = run(trusting)
         if failure:
             raise StackError("Maven failed", log_tail=failure)
         fetched.rename(target)
 
 
-def _trusting_the_system(pom: Path, fetched: Path, store: Path) -> str:
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
+def _trusting_the_system(store: Path) -> dict[str, str]:
+    """Maven's environment with the system's certificate authorities; empty where there is no list."""
     certificates = system_certificates()
     if not certificates:
-        return "the system has no list of certificate authorities"
+        return {}
     store.write_bytes(
         pkcs12.serialize_java_truststore(
             [pkcs12.PKCS12Certificate(certificate, None) for certificate in certificates],
@@ -55,7 +97,7 @@ def _trusting_the_system(pom: Path, fetched: Path, store: Path) -> str:
         f" -Djavax.net.ssl.trustStoreType=PKCS12"
         f" -Djavax.net.ssl.trustStorePassword={_STORE_PASSWORD}"
     )
-    return _run_maven(pom, fetched, {**os.environ, "MAVEN_OPTS": options})
+    return {"MAVEN_OPTS": options}
 
 
 def system_certificates() -> list[x509.Certificate]:
@@ -73,21 +115,3 @@ def system_certificates() -> list[x509.Certificate]:
             except ValueError:
                 continue
     return found
-
-
-def _run_maven(pom: Path, fetched: Path, environment: Mapping[str, str]) -> str:
-    """The last words of a failed run, "" after success."""
-    argv = (
-        *("mvn", "-B", "-q", "-ntp", "-U", "-Dstyle.color=never", "-f", str(pom)),
-        *("dependency:copy-dependencies", "-DincludeScope=runtime"),
-        f"-DoutputDirectory={fetched}",
-    )
-    try:
-        done = subprocess.run(
-            argv, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return f"it took longer than {SECONDS} s"
-    if done.returncode == 0 and fetched.is_dir():
-        return ""
-    return "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:]) or "no output"

@@ -18,8 +18,8 @@ from . import probe
 from .errors import StackError
 from .part import LOOPBACK, Part, Site
 from .process import Launch
+from .servers import elasticsearch, mongo
 from .servers.apiserver import OPERATOR_ACCOUNT, operator_config
-from .servers.mongo import service_url
 
 ADMIN_EMAIL = "admin@doorbuster.example"
 MAIL_FROM = "shop@doorbuster.example"
@@ -61,7 +61,11 @@ SERVICES = (
         ("mongo", "redis", "kafka"),
         extras=("DOORBUSTER_MONGO_URL",),
     ),
-    Service("search", ("redis", "kafka")),
+    Service(
+        "search",
+        ("elasticsearch", "redis", "kafka"),
+        extras=("DOORBUSTER_ELASTICSEARCH_URL",),
+    ),
     Service("cart", ("postgres", "redis", "kafka"), POSTGRES),
     Service("inventory", ("postgres", "redis", "kafka"), POSTGRES),
     Service("checkout", ("postgres", "redis", "kafka"), POSTGRES, copies=2),
@@ -315,7 +319,8 @@ def _secrets(site: Site, names: Iterable[str]) -> dict[str, str]:
         "DOORBUSTER_PSP_KEY": f"sk_test_{site.secret('psp-key')}",
         "DOORBUSTER_PSP_WEBHOOK_SECRET": f"whsec_{site.secret('psp-webhook')}",
         "DOORBUSTER_SIGNING_KEY_SECRET": site.secret("signing-keys"),
-        "DOORBUSTER_MONGO_URL": service_url(site, "product"),
+        "DOORBUSTER_MONGO_URL": mongo.service_url(site, "product"),
+        "DOORBUSTER_ELASTICSEARCH_URL": elasticsearch.url(site),
         "DOORBUSTER_SMTP_URL": f"smtp://127.0.0.1:{site.port('smtp')}",
         "DOORBUSTER_MAIL_FROM": MAIL_FROM,
         "DOORBUSTER_TRUSTED_PROXIES": "127.0.0.0/8",

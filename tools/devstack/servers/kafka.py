@@ -1,16 +1,13 @@
 """Kafka: one broker in KRaft mode, its jars fetched once by Maven, no topic made by accident."""
 
 import contextlib
-import os
-import re
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from typing_extensions import override
 
-from devstack import maven, probe
+from devstack import java, maven, probe
 from devstack.layout import cache_root
 from devstack.part import Part, Say, Site
 from devstack.process import Launch
@@ -18,12 +15,10 @@ from devstack.state import write_atomically
 
 VERSION = "4.3.1"
 HEAP = "256m"
-LOWEST_JAVA = 17
 FORMAT_SECONDS = 120.0
 FORMATTED = ("meta.properties", "bootstrap.checkpoint")
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 CLUSTER_ID = "RG9vcmJ1c3RlclNob3BzMQ"
-_QUICK_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 
 
 class KafkaServer(Part):
@@ -34,9 +29,7 @@ class KafkaServer(Part):
 
     @override
     def packages(self) -> tuple[str, ...]:
-        wanted = () if find_java() else ("openjdk-17-jre-headless|default-jre-headless",)
-        maven_needed = not _jars().exists() and shutil.which("mvn") is None
-        return (*wanted, "maven") if maven_needed else wanted
+        return java.packages(maven=not _jars().exists())
 
     @override
     def missing(self) -> str:
@@ -97,7 +90,7 @@ class KafkaServer(Part):
         formatted = _jars().with_name("formatted")
         if not formatted.exists():
             argv = (
-                *(str(find_java()), "-Xmx128m", *_QUICK_JVM, _log4j(), "-cp", f"{_jars()}/*"),
+                *(str(java.find()), "-Xmx128m", *java.QUICK_JVM, _log4j(), "-cp", f"{_jars()}/*"),
                 *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
                 *("-t", CLUSTER_ID, "-c", str(self._properties(site))),
             )
@@ -111,7 +104,7 @@ class KafkaServer(Part):
     @override
     def launch(self, site: Site) -> Launch:
         argv = (
-            *(str(find_java()), "-Xms64m", f"-Xmx{HEAP}", *_QUICK_JVM),
+            *(str(java.find()), "-Xms64m", f"-Xmx{HEAP}", *java.QUICK_JVM),
             *("-Djava.awt.headless=true", _log4j(), f"-Dkafka.logs.dir={site.layout.logs}"),
             *("-cp", f"{_jars()}/*", "kafka.Kafka", str(self._properties(site))),
         )
@@ -135,28 +128,6 @@ def _publish(files: list[Path], folder: Path) -> None:
             shutil.copyfile(file, whole / file.name)
         with contextlib.suppress(OSError):
             whole.rename(folder)
-
-
-def find_java() -> str | None:
-    """A Java that is new enough: $JAVA_HOME's, else the one on the path."""
-    home = os.environ.get("JAVA_HOME")
-    candidates = [str(Path(home) / "bin" / "java")] if home else []
-    candidates.append(shutil.which("java") or "")
-    for candidate in candidates:
-        if candidate and _java_version(candidate) >= LOWEST_JAVA:
-            return candidate
-    return None
-
-
-def _java_version(java: str) -> int:
-    try:
-        done = subprocess.run(
-            (java, "-version"), capture_output=True, text=True, timeout=30, check=False
-        )
-    except OSError:
-        return 0
-    found = re.search(r'version "(\d+)', done.stderr + done.stdout)
-    return int(found[1]) if found else 0
 
 
 def _jars() -> Path:

@@ -1,13 +1,10 @@
 """stripe-mock: Stripe's own check of requests against its OpenAPI; tests of the payment provider ask for it."""
 
-import tempfile
-import time
 from pathlib import Path
 
 from typing_extensions import override
 
 from devstack import go_toolchain, probe
-from devstack.errors import StackError
 from devstack.layout import cache_root
 from devstack.part import Part, Say, Site
 from devstack.process import Launch
@@ -32,22 +29,7 @@ class StripeMockServer(Part):
 
     @override
     def obtain(self, say: Say) -> None:
-        go = go_toolchain.find(say)
-        began = time.monotonic()
-        say(f"building stripe-mock {VERSION} (once, under a minute)")
-        _binary().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=_binary().parent) as scratch:
-            status, output = go_toolchain.run_bounded(
-                (go, "install", "-trimpath", MODULE),
-                Path(scratch),
-                BUILD_SECONDS,
-                lambda lines: None,
-                environment={"GOBIN": scratch},
-            )
-            if status != 0:
-                raise StackError(f"go install {MODULE} failed", log_tail="\n".join(output[-20:]))
-            (Path(scratch) / "stripe-mock").rename(_binary())
-        say(f"built stripe-mock in {time.monotonic() - began:.0f} s")
+        go_toolchain.install(MODULE, _binary(), say, within_seconds=BUILD_SECONDS)
 
     @override
     def launch(self, site: Site) -> Launch:
