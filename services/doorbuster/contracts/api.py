@@ -233,6 +233,7 @@ class OrderStatus(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     estimated_delivery: datetime | None = None
     last_payment: Literal["declined"] | None = None
     pay_by: datetime | None = None
+    return_requested_at: datetime | None = None
     history: list[StatusChange]
 
 

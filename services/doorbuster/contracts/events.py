@@ -105,7 +105,7 @@ class PaymentReversed(Event, frozen=True, kw_only=True):
 
 
 class OrderCancelled(Event, frozen=True, kw_only=True):
-    """A paid order was cancelled before it was shipped; payment reverses it."""
+    """An order was cancelled before it was shipped; what was paid for it, if anything, payment gives back."""
 
     type: ClassVar[str] = "OrderCancelled"
 
@@ -113,7 +113,7 @@ class OrderCancelled(Event, frozen=True, kw_only=True):
 
 
 class OrderShipped(Event, frozen=True, kw_only=True):
-    """The parcel is on its way."""
+    """The parcel is on its way; a later ``shipped_at`` corrects what was said of it before."""
 
     type: ClassVar[str] = "OrderShipped"
 

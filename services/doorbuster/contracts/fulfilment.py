@@ -9,6 +9,7 @@ from msgspec import Meta
 from .api import ORDER_STATUSES, Order, OrderStatus, Pagination, Text
 
 Reason = Annotated[str, Meta(max_length=500)]
+Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class Cancel(
@@ -36,7 +37,7 @@ class Shipment(
     tracking_number: Annotated[
         str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9 ._/-]+$")
     ]
-    estimated_delivery: datetime | None = None
+    estimated_delivery: Moment | None = None
 
 
 class Delivered(
@@ -44,17 +45,17 @@ class Delivered(
 ):
     """``POST /v1/admin/orders/{orderId}/deliveries``: absent means now."""
 
-    delivered_at: datetime | None = None
+    delivered_at: Moment | None = None
 
 
 class AdminOrder(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """An order as those see it who ship it."""
+    """An order as those see it who ship it; ``reason`` is what was written when it was cancelled or to be returned."""
 
     order: Order
     status: OrderStatus
     user_id: str
     carrier: str | None = None
-    return_requested_at: datetime | None = None
+    reason: str = ""
 
 
 class AdminOrderQuery(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

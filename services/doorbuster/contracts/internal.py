@@ -181,6 +181,12 @@ class Unpin(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     attempt: int
 
 
+class Release(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """``POST /internal/v1/releases`` (caller: checkout): HELD to RELEASED, for an order that will not be placed."""
+
+    order_id: str
+
+
 class Warm(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """``POST /internal/v1/warm`` (caller: checkout): these products are cold or stale in Redis."""
 
@@ -280,8 +286,8 @@ class Verdicts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class OrderIds(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Two questions to order (caller: payment).
 
-    ``POST /internal/v1/orders:missing``: which of these are not confirmed there? ``orders:unreversed``: which are
-    not cancelled there?
+    ``POST /internal/v1/orders:missing``: which of these are not confirmed there? ``orders:unreversed``: of
+    which has PaymentReversed not arrived there?
     """
 
     ids: list[str]

@@ -1,25 +1,15 @@
-"""The order service over HTTP: a buyer's own orders, and payment's questions what is missing."""
+"""The order service over HTTP: a buyer's own orders, everybody's for admins, payment's questions what is missing."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-import msgspec
 from aiohttp import web as aiohttp_web
-from msgspec import Meta
 
-from doorbuster.contracts import api, internal
+from doorbuster.contracts import api, fulfilment, internal, surface
 from doorbuster.kit import ids, web
 
 from . import domain
 from .streams import Bells, news
 from .usecases import LONGEST_QUESTION, Orders
-
-
-class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """``?page=&size=``; pages count from 1."""
-
-    page: Annotated[int, Meta(ge=1, le=1000)] = 1
-    size: Annotated[int, Meta(ge=1, le=100)] = 20
 
 
 @dataclass(frozen=True)
@@ -31,41 +21,33 @@ class OrderRoutes:
 
     def table(self) -> list[web.Route]:
         """Return the routes with their callers."""
-        users = web.Users()
+        users, admins = web.Users(), web.Users(frozenset({"admin"}))
+        payment = web.callers("payment")
+        order, any_order = "/v1/orders/{order_id}", "/v1/admin/orders/{order_id}"
+        rows: tuple[tuple[str, str, web.Handler, web.Access], ...] = (
+            ("GET", "/v1/orders", self.list_orders, users),
+            ("GET", order, self.get_order, users),
+            ("GET", f"{order}/status", self.get_status, users),
+            ("GET", f"{order}/events", self.stream_news, users),
+            ("POST", f"{order}/cancel", self.cancel, users),
+            ("POST", f"{order}/return", self.ask_return, users),
+            ("GET", "/v1/admin/orders", self.list_all, admins),
+            ("GET", any_order, self.get_any, admins),
+            ("POST", f"{any_order}/shipments", self.ship, admins),
+            ("POST", f"{any_order}/deliveries", self.deliver, admins),
+            ("POST", f"{any_order}/cancel", self.cancel_any, admins),
+            ("POST", f"{any_order}/returns", self.accept_return, admins),
+            ("POST", "/internal/v1/orders:missing", self.find_missing, payment),
+            ("POST", "/internal/v1/orders:unreversed", self.find_unreversed, payment),
+        )
         return [
-            web.Route(method="GET", path="/v1/orders", handler=self.list_orders, access=users),
-            web.Route(
-                method="GET", path="/v1/orders/{order_id}", handler=self.get_order, access=users
-            ),
-            web.Route(
-                method="GET",
-                path="/v1/orders/{order_id}/status",
-                handler=self.get_status,
-                access=users,
-            ),
-            web.Route(
-                method="GET",
-                path="/v1/orders/{order_id}/events",
-                handler=self.stream_news,
-                access=users,
-            ),
-            web.Route(
-                method="POST",
-                path="/internal/v1/orders:missing",
-                handler=self.find_missing,
-                access=web.callers("payment"),
-            ),
-            web.Route(
-                method="POST",
-                path="/internal/v1/orders:unreversed",
-                handler=self.find_unreversed,
-                access=web.callers("payment"),
-            ),
+            web.Route(method=method, path=path, handler=handler, access=access)
+            for method, path, handler, access in rows
         ]
 
     async def list_orders(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
         """``GET /v1/orders``: newest first."""
-        query = web.read_query(request, PageQuery)
+        query = web.read_query(request, surface.PageQuery)
         page = await self.orders.page(
             request[web.USER].user_id, offset=(query.page - 1) * query.size, limit=query.size
         )
@@ -75,12 +57,7 @@ class OrderRoutes:
                 for order in page.orders
                 if order.details is not None
             ],
-            pagination=api.Pagination(
-                page=query.page,
-                size=query.size,
-                total_pages=-(-page.total // query.size),
-                total_items=page.total,
-            ),
+            pagination=_pagination(query, page.total),
         )
         return web.json_response(answer)
 
@@ -117,6 +94,67 @@ class OrderRoutes:
                 return response
         return response
 
+    async def cancel(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``POST /v1/orders/{orderId}/cancel``."""
+        order_id = web.path_id(request, "order_id", "order")
+        body = await web.read_json(request, fulfilment.Cancel)
+        user_id = request[web.USER].user_id
+        return web.json_response(await self.orders.cancel(order_id, user_id, body.reason))
+
+    async def ask_return(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``POST /v1/orders/{orderId}/return``."""
+        order_id = web.path_id(request, "order_id", "order")
+        body = await web.read_json(request, fulfilment.Return)
+        user_id = request[web.USER].user_id
+        return web.json_response(await self.orders.ask_return(order_id, user_id, body.reason))
+
+    async def list_all(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``GET /v1/admin/orders``: newest first, without totals and addresses."""
+        query = web.read_query(request, fulfilment.AdminOrderQuery)
+        page = await self.orders.page_all(
+            domain.State(query.status.upper()) if query.status else None,
+            offset=(query.page - 1) * query.size,
+            limit=query.size,
+        )
+        answer = fulfilment.AdminOrderList(
+            orders=[
+                domain.show_to_admin(order, order.details)
+                for order in page.orders
+                if order.details is not None
+            ],
+            pagination=_pagination(query, page.total),
+        )
+        return web.json_response(answer)
+
+    async def get_any(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``GET /v1/admin/orders/{orderId}``."""
+        order_id = web.path_id(request, "order_id", "order")
+        return web.json_response(await self.orders.show_to_admin(order_id))
+
+    async def ship(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``POST /v1/admin/orders/{orderId}/shipments``."""
+        order_id = web.path_id(request, "order_id", "order")
+        body = await web.read_json(request, fulfilment.Shipment)
+        return web.json_response(await self.orders.ship(order_id, body))
+
+    async def deliver(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``POST /v1/admin/orders/{orderId}/deliveries``."""
+        order_id = web.path_id(request, "order_id", "order")
+        body = await web.read_json(request, fulfilment.Delivered)
+        return web.json_response(await self.orders.deliver(order_id, body))
+
+    async def cancel_any(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``POST /v1/admin/orders/{orderId}/cancel``."""
+        order_id = web.path_id(request, "order_id", "order")
+        body = await web.read_json(request, fulfilment.Cancel)
+        return web.json_response(await self.orders.cancel(order_id, None, body.reason))
+
+    async def accept_return(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``POST /v1/admin/orders/{orderId}/returns``."""
+        order_id = web.path_id(request, "order_id", "order")
+        body = await web.read_json(request, fulfilment.Return)
+        return web.json_response(await self.orders.accept_return(order_id, body.reason))
+
     async def find_missing(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
         """``POST /internal/v1/orders:missing``: at most 1,000 ids."""
         asked = await _asked(request)
@@ -128,6 +166,17 @@ class OrderRoutes:
         asked = await _asked(request)
         missing = await self.orders.unreversed(asked) if asked else []
         return web.json_response(internal.MissingOrders(missing=missing))
+
+
+def _pagination(
+    query: surface.PageQuery | fulfilment.AdminOrderQuery, total: int
+) -> api.Pagination:
+    return api.Pagination(
+        page=query.page,
+        size=query.size,
+        total_pages=-(-total // query.size),
+        total_items=total,
+    )
 
 
 async def _asked(request: aiohttp_web.Request) -> list[str]:

@@ -18,7 +18,7 @@ LIFE_SECONDS = 60.0  # then the browser comes again by itself
 LOOK_SECONDS = 5.0  # another copy of the service may have taken the event in
 RETRY_MILLIS = 2000
 LISTENERS = Gauge("doorbuster_order_listeners", "Open streams of order news")
-FINAL = frozenset({"delivered", "expired", "cancelled", "returned"})
+FINAL = frozenset({"expired", "cancelled", "returned"})
 
 
 class TooManyListenersError(Exception):

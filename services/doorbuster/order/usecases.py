@@ -1,13 +1,16 @@
-"""What the order service does: take events in, answer buyers and payment, settle orders nobody spoke of."""
+"""What the order service does: take events in, answer people and payment, settle orders nobody spoke of."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from doorbuster.contracts import api
+from prometheus_client import Counter
+
+from doorbuster.contracts import api, fulfilment, internal
 from doorbuster.kit import clock, consumer, failpoints, telemetry, workers
 
 from . import domain
-from .domain import Order, UnknownOrderError
+from .domain import Order, State, UnknownOrderError
 from .ports import Checkout, Inventory, OrderPage, OrderStore
 
 SWEEP_BATCH = 50
@@ -17,17 +20,27 @@ WORKER = workers.Worker(
     outcomes=("expired", "confirmed", "cancelled"),
     reasons=("undecided", "inventory_away", "no_reservation"),
 )
+MONEY = workers.Worker("unrefunded_order_sweep", outcomes=("told_again",))
+WITHOUT_ADDRESS = Counter(
+    "doorbuster_order_without_address",
+    "Orders shown without totals and address because checkout did not answer",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """The use cases over one store; ``announce`` is told the ids of orders that may have changed."""
+    """The use cases over one store.
+
+    ``announce`` is told the ids of orders that may have changed, ``wake`` is called when there is something to send.
+    What people do with an order may be repeated: it is done once, and answered with the order's status.
+    """
 
     store: OrderStore
     checkout: Checkout
     inventory: Inventory
     now: clock.Clock = clock.utc_now
     announce: Callable[[list[str]], None] = lambda _order_ids: None
+    wake: Callable[[], None] = lambda: None
 
     async def take_in(self, deliveries: list[consumer.Delivery]) -> None:
         """Join a batch of events into the orders."""
@@ -46,8 +59,8 @@ class Orders:
             failpoints.reach("order.orders.merged")
             self.announce([order.order_id for order in joined])
 
-    async def find(self, order_id: str, user_id: str) -> Order:
-        """Return a buyer's order, asking checkout for what has not arrived yet.
+    async def find(self, order_id: str, user_id: str | None) -> Order:
+        """Return a buyer's order (None: anybody's), asking checkout for what has not arrived yet.
 
         Raises UnknownOrderError also for other people's orders; ConnectionError when only checkout could tell.
         """
@@ -60,16 +73,30 @@ class Orders:
                 if placed.pay_by + domain.SWEEP_MARGIN < self.now():
                     # Its event is lost: keep what checkout says, so that the sweep will settle it.
                     await self._merge([view])
-        if order is None or order.user_id != user_id:
+        if order is None or user_id not in (order.user_id, None):
             raise UnknownOrderError("you have no such order")
         return order
 
     async def show(self, order_id: str, user_id: str) -> api.Order:
-        """Return a buyer's order with its lines; raises as ``find``."""
+        """Return a buyer's order, with totals and address where checkout answers; raises as ``find``."""
         order = await self.find(order_id, user_id)
         if order.details is None:
             raise UnknownOrderError("you have no such order")
-        return domain.show_order(order, order.details)
+        return domain.show_order(order, order.details, await self._placed(order_id))
+
+    async def show_to_admin(self, order_id: str) -> fulfilment.AdminOrder:
+        """Return anybody's order; as ``show`` otherwise."""
+        order = await self.find(order_id, None)
+        if order.details is None:
+            raise UnknownOrderError("there is no such order")
+        return domain.show_to_admin(order, order.details, await self._placed(order_id))
+
+    async def _placed(self, order_id: str) -> internal.PlacedOrder | None:
+        try:
+            return await self.checkout.find_placed(order_id)
+        except (ConnectionError, TimeoutError):
+            WITHOUT_ADDRESS.inc()
+            return None
 
     async def show_status(self, order_id: str, user_id: str) -> api.OrderStatus:
         """Return the status of a buyer's order; raises as ``find``."""
@@ -79,12 +106,71 @@ class Orders:
         """Return a page of a buyer's orders, newest first."""
         return await self.store.page(user_id, offset=offset, limit=limit)
 
+    async def page_all(self, state: State | None, *, offset: int, limit: int) -> OrderPage:
+        """Return a page of everybody's orders (in one state), newest first."""
+        return await self.store.page_all(state, offset=offset, limit=limit)
+
+    async def cancel(self, order_id: str, user_id: str | None, words: str) -> api.OrderStatus:
+        """Cancel an order before it is shipped; raises NotCancellableError, and as ``find``."""
+        return await self._change(order_id, user_id, partial(domain.cancel, words=words))
+
+    async def ask_return(self, order_id: str, user_id: str, words: str) -> api.OrderStatus:
+        """Ask to return what was delivered; raises NotReturnableError, and as ``find``."""
+        return await self._change(order_id, user_id, partial(domain.ask_return, words=words))
+
+    async def accept_return(self, order_id: str, words: str) -> api.OrderStatus:
+        """Accept what came back; raises NotReturnableError, and as ``find``."""
+        return await self._change(order_id, None, partial(domain.accept_return, words=words))
+
+    async def ship(self, order_id: str, entered: fulfilment.Shipment) -> api.OrderStatus:
+        """Enter or correct the parcel; raises NotShippableError, ImpossibleTimeError, and as ``find``."""
+        shipment = domain.Shipment(
+            shipped_at=self.now(),
+            carrier=entered.carrier,
+            tracking_number=entered.tracking_number,
+            estimated_delivery=entered.estimated_delivery,
+        )
+        return await self._change(order_id, None, partial(domain.ship, entered=shipment))
+
+    async def deliver(self, order_id: str, delivered: fulfilment.Delivered) -> api.OrderStatus:
+        """Enter that it has arrived; raises NotShippedError, ImpossibleTimeError, and as ``find``."""
+        return await self._change(
+            order_id, None, partial(domain.deliver, at=delivered.delivered_at)
+        )
+
+    async def _change(
+        self, order_id: str, user_id: str | None, decide: Callable[..., domain.Change | None]
+    ) -> api.OrderStatus:
+        known = await self.find(order_id, user_id)
+        if known.details is None:
+            raise UnknownOrderError("there is no such order")
+        now = self.now()
+        order = await self.store.change(known, partial(decide, now=now), now)
+        self.wake()
+        self.announce([order_id])
+        return domain.show_status(order)
+
+    async def tell_again(self) -> bool:
+        """Ask payment again for money that has not come back; true when there may be more."""
+        now = self.now()
+        again_at = now + domain.SWEEP_AGAIN
+        told = await self.store.tell_again(now, limit=SWEEP_BATCH, again_at=again_at)
+        if told:
+            MONEY.repaired("told_again", told)
+            self.wake()
+        return told == SWEEP_BATCH
+
+    async def oldest_untold_seconds(self) -> float:
+        """Return for how long the oldest money should have been back."""
+        since = await self.store.untold_since()
+        return 0.0 if since is None else (self.now() - since - domain.TELL_AGAIN).total_seconds()
+
     async def missing(self, order_ids: list[str]) -> list[str]:
         """Return those paid orders, by payment's word, whose PaymentSucceeded has not arrived here."""
         return await self.store.unconfirmed(order_ids)
 
     async def unreversed(self, order_ids: list[str]) -> list[str]:
-        """Return those reversed orders, by payment's word, that are not known as cancelled here."""
+        """Return those reversed orders, by payment's word, whose PaymentReversed has not arrived here."""
         return await self.store.unreversed(order_ids)
 
     async def sweep(self) -> bool:

@@ -1,4 +1,4 @@
-"""What payment hears on Kafka: that a paid order was cancelled. Captures need no event, see ``usecases.capture``."""
+"""What payment hears on Kafka: that an order was cancelled or came back; captures need no event."""
 
 from doorbuster.contracts import events
 from doorbuster.kit.consumer import Consumer, Delivery
@@ -9,7 +9,7 @@ GROUP = "payment.orders"
 
 
 def cancellations(bootstrap: str, reversal: Reversal) -> Consumer:
-    """Return the consumer of OrderCancelled; each may come any number of times."""
+    """Return the consumer of OrderCancelled and OrderReturned; each may come any number of times."""
 
     async def handle(deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
@@ -19,6 +19,6 @@ def cancellations(bootstrap: str, reversal: Reversal) -> Consumer:
         bootstrap=bootstrap,
         group=GROUP,
         topics=(events.ORDERS_TOPIC,),
-        types={events.OrderCancelled.type: events.OrderCancelled},
+        types={kind.type: kind for kind in (events.OrderCancelled, events.OrderReturned)},
         handle=handle,
     )

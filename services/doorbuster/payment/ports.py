@@ -93,7 +93,7 @@ class Orders(Protocol):
         ...
 
     async def unreversed(self, order_ids: Sequence[str]) -> set[str]:
-        """Return which of these it does not know as cancelled. Raises ConnectionError when away."""
+        """Return which of these it does not know as given back. Raises ConnectionError when away."""
         ...
 
 

@@ -4,18 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from doorbuster.contracts import internal
+from doorbuster.contracts import events, internal
 from doorbuster.order import domain
-from doorbuster.order.domain import Order
-from doorbuster.order.ports import OrderPage
+from doorbuster.order.domain import Order, State
+from doorbuster.order.ports import Decide, OrderPage
 
 
 @dataclass
 class FakeOrderStore:
-    """Orders in memory; ``away`` makes every call fail as a lost database does."""
+    """Orders in memory; ``away`` makes every call fail as a lost database does, ``told`` is what it would send."""
 
     orders: dict[str, Order] = field(default_factory=dict)
     checks: dict[str, datetime | None] = field(default_factory=dict)
+    tells: dict[str, datetime | None] = field(default_factory=dict)
+    told: list[events.Event] = field(default_factory=list)
     away: bool = False
 
     def _answer(self) -> None:
@@ -30,6 +32,7 @@ class FakeOrderStore:
             joined = view if known is None else domain.merge(known, view)
             if known is None or replace(joined, steps={}) != replace(known, steps={}):
                 self.checks[view.order_id] = domain.check_at(joined, now)
+                self.tells[view.order_id] = domain.tell_at(joined, now)
             self.orders[view.order_id] = joined
 
     async def find(self, order_id: str) -> Order | None:
@@ -41,12 +44,41 @@ class FakeOrderStore:
         """Return orders of a user whose details are known, newest first, without their steps."""
         self._answer()
         mine = [
-            replace(order, steps={})
-            for order in self.orders.values()
-            if order.user_id == user_id and order.details is not None
+            replace(order, steps={}) for order in self.orders.values() if order.user_id == user_id
         ]
-        mine.sort(key=lambda order: (order.placed_at, order.order_id), reverse=True)
-        return OrderPage(orders=mine[offset : offset + limit], total=len(mine))
+        return _page(mine, offset, limit)
+
+    async def page_all(self, state: State | None, *, offset: int, limit: int) -> OrderPage:
+        """Return everybody's orders (in one state) whose details are known, newest first, with their steps."""
+        self._answer()
+        wanted = [order for order in self.orders.values() if state in (order.state, None)]
+        return _page(wanted, offset, limit)
+
+    async def change(self, known: Order, decide: Decide, now: datetime) -> Order:
+        """Join in what is known, let ``decide`` look at the order, store and tell what it says."""
+        self._answer()
+        before = self.orders.get(known.order_id)
+        change = decide(known if before is None else domain.merge(before, known))
+        await self.merge([known], now)
+        if change is not None:
+            await self.merge([change.view], now)
+            self.told += [change.event] if change.event is not None else []
+        return self.orders[known.order_id]
+
+    async def tell_again(self, now: datetime, *, limit: int, again_at: datetime) -> int:
+        """Tell once more of orders whose money should have come back by now, and put them off to ``again_at``."""
+        self._answer()
+        due = sorted((at, name) for name, at in self.tells.items() if at is not None and at <= now)
+        for _, order_id in due[:limit]:
+            self.tells[order_id] = again_at
+            self.told.append(domain.money_back(self.orders[order_id]))
+        return len(due[:limit])
+
+    async def untold_since(self) -> datetime | None:
+        """Return when the order ended whose money has been out longest; None when there is none."""
+        self._answer()
+        open_ones = [self.orders[name] for name, at in self.tells.items() if at is not None]
+        return min((order.steps[order.state] for order in open_ones), default=None)
 
     async def unconfirmed(self, order_ids: Sequence[str]) -> list[str]:
         """Return those ids whose PaymentSucceeded has not arrived."""
@@ -55,10 +87,9 @@ class FakeOrderStore:
         return [order_id for order_id in order_ids if order_id not in paid]
 
     async def unreversed(self, order_ids: Sequence[str]) -> list[str]:
-        """Return those ids that are not known as cancelled or returned."""
+        """Return those ids whose PaymentReversed has not arrived."""
         self._answer()
-        stored = [self.orders.get(order_id) for order_id in order_ids]
-        over = {one.order_id for one in stored if one and one.state in domain.REVERSED}
+        over = {order.order_id for order in self.orders.values() if order.reversed_at}
         return [order_id for order_id in order_ids if order_id not in over]
 
     async def waiting_since(self) -> tuple[datetime | None, datetime | None]:
@@ -80,6 +111,12 @@ class FakeOrderStore:
         for _, order_id in due:
             self.checks[order_id] = again_at
         return [replace(self.orders[order_id], steps={}) for _, order_id in due]
+
+
+def _page(wanted: list[Order], offset: int, limit: int) -> OrderPage:
+    known = [order for order in wanted if order.details is not None]
+    known.sort(key=lambda order: (order.placed_at, order.order_id), reverse=True)
+    return OrderPage(orders=known[offset : offset + limit], total=len(known))
 
 
 @dataclass

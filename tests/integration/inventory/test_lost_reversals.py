@@ -178,12 +178,10 @@ async def test_units_that_the_pin_sweep_took_back_are_known(
     for state in ENDS[0]:
         attempt = await world.step(attempt, state)
     assert await world.bring(lost=True) == ["PaymentSucceeded", "PaymentReversed"]
-    # The pin sweep hears REVERSED, and order hears of the cancellation that caused it.
+    # The pin sweep hears REVERSED, and order alone gets the event.
     await world.shop.payments.reverse([internal.Attempt(order_id=purchase.order_id, attempt=1)])
-    cancelled = events.OrderCancelled(
-        order_id=purchase.order_id, user_id=purchase.user_id, reason="changed my mind"
-    )
-    await world.orders.take_in([Delivery(event=cancelled, topic="orders", carrier={})])
+    told = domain.reversed_(attempt, "cancelled")
+    await world.orders.take_in([Delivery(event=told, topic="orders", carrier={})])
     world.clock.pass_by(11)
     await world.sweep.step()
     assert await world.bring() == []

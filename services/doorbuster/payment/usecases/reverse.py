@@ -1,4 +1,4 @@
-"""Gives the money of a cancelled order back: a void before the capture, a refund after it, told once when done."""
+"""Gives the money of an order back: a void before the capture, a refund after it, told once when done."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ WORKER = workers.Worker(
 
 @dataclass(kw_only=True)
 class Reversal:
-    """``ask`` is called for each cancelled order, any number of times; ``step`` does the work."""
+    """``ask`` is called for each cancelled or returned order, any number of times; ``step`` does the work."""
 
     store: PaymentStore
     provider: Provider

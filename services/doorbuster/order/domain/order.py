@@ -9,13 +9,14 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
-from doorbuster.contracts import api, events, internal
-from doorbuster.kit import money
+from doorbuster.contracts import events, internal
 
 SWEEP_MARGIN = timedelta(seconds=10)  # inventory's reaper and the bus get this long after pay-by
 SWEEP_UNPLACED = timedelta(seconds=180)  # an order of which pay-by is not known yet
 SWEEP_AGAIN = timedelta(seconds=30)
+TELL_AGAIN = timedelta(seconds=10)  # then payment is asked again to give the money back
 
 
 class UnknownOrderError(Exception):
@@ -41,15 +42,6 @@ class State(enum.StrEnum):
 
 REVERSED = frozenset({State.CANCELLED, State.RETURNED})
 _RANKS = {state: rank for rank, state in enumerate(State)}
-_SHOWN: dict[State, api.ORDER_STATUSES] = {
-    State.PENDING: "pending",
-    State.EXPIRED: "expired",
-    State.CONFIRMED: "confirmed",
-    State.SHIPPED: "shipped",
-    State.DELIVERED: "delivered",
-    State.CANCELLED: "cancelled",
-    State.RETURNED: "returned",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +54,35 @@ class Details:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shipment:
+    """The parcel; one that is entered later corrects what was entered before."""
+
+    shipped_at: datetime
+    carrier: str
+    tracking_number: str
+    estimated_delivery: datetime | None = None
+
+    def says_the_same(self, other: "Shipment") -> bool:
+        """Tell whether somebody entered the same content twice."""
+        return replace(self, shipped_at=other.shipped_at) == other
+
+    def _age(self) -> tuple[Any, ...]:
+        estimate = self.estimated_delivery or self.shipped_at
+        return (self.shipped_at, self.tracking_number, self.carrier, estimate)
+
+    @staticmethod
+    def latest(one: "Shipment | None", other: "Shipment | None") -> "Shipment | None":
+        """Return the correction."""
+        return max(filter(None, (one, other)), key=Shipment._age, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Order:
     """What is known of an order.
 
     ``placed_at`` is checkout's time once ``pay_by`` is known, before that the earliest time heard of.
-    ``payment_id`` is set by PaymentSucceeded only. ``steps`` says when each state was reached.
+    ``payment_id`` is set by PaymentSucceeded only, ``reversed_at`` by PaymentReversed only. ``steps`` says when each
+    state was reached. ``words`` are those of whoever cancelled it or asked for its return; no event carries them.
     """
 
     order_id: str
@@ -77,6 +93,10 @@ class Order:
     details: Details | None = None
     payment_id: str | None = None
     declined_attempt: int = 0
+    shipment: Shipment | None = None
+    return_requested_at: datetime | None = None
+    reversed_at: datetime | None = None
+    words: str = ""
     steps: Mapping[State, datetime] = field(default_factory=dict)
 
 
@@ -101,8 +121,24 @@ def observe(event: events.Event, occurred_at: datetime) -> Order | None:
             return replace(paid, details=details, payment_id=event.payment_id)
         case events.PaymentCaptured():
             return _reached(event, State.CONFIRMED, occurred_at)
-        case events.OrderCancelled() | events.PaymentReversed():
+        case events.OrderShipped():
+            shipment = Shipment(
+                shipped_at=event.shipped_at,
+                carrier=event.carrier,
+                tracking_number=event.tracking_number,
+                estimated_delivery=event.estimated_delivery,
+            )
+            return replace(_reached(event, State.SHIPPED, event.shipped_at), shipment=shipment)
+        case events.OrderDelivered():
+            return _reached(event, State.DELIVERED, event.delivered_at)
+        case events.OrderCancelled():
             return _reached(event, State.CANCELLED, occurred_at)
+        case events.OrderReturned():
+            return _reached(event, State.RETURNED, event.returned_at)
+        case events.PaymentReversed():
+            # Also the end of a return: RETURNED outranks CANCELLED, whichever is heard first.
+            cancelled = _reached(event, State.CANCELLED, occurred_at)
+            return replace(cancelled, reversed_at=occurred_at)
         case _:
             return None
 
@@ -126,11 +162,11 @@ def settle(order: Order, reservation: internal.ReservationState, now: datetime) 
     """Return what inventory's answer makes of an unpaid order past its pay-by; None: ask again later."""
     match reservation.state:
         case "RELEASED" | "TOMB":
-            return _at(order, State.EXPIRED, now)
+            return step_to(order, State.EXPIRED, now)
         case "SOLD":
-            return _at(order, State.CONFIRMED, now)
+            return step_to(order, State.CONFIRMED, now)
         case "RETURNED":
-            return _at(order, State.CANCELLED, now)
+            return step_to(order, State.CANCELLED, now)
         case "HELD" | "PAYING":
             return None
 
@@ -151,6 +187,10 @@ def merge(one: Order, other: Order) -> Order:
         details=one.details or other.details,
         payment_id=one.payment_id or other.payment_id,
         declined_attempt=max(one.declined_attempt, other.declined_attempt),
+        shipment=Shipment.latest(one.shipment, other.shipment),
+        return_requested_at=_earliest(one.return_requested_at, other.return_requested_at),
+        reversed_at=_earliest(one.reversed_at, other.reversed_at),
+        words=max(one.words, other.words),
         steps=steps,
     )
 
@@ -162,6 +202,25 @@ def merge_all(views: Iterable[Order]) -> list[Order]:
         known = joined.get(view.order_id)
         joined[view.order_id] = view if known is None else merge(known, view)
     return [joined[order_id] for order_id in sorted(joined)]
+
+
+def wants_money_back(order: Order) -> bool:
+    """Tell whether money was taken for an order that is over and has not come back yet, for all we heard."""
+    return order.state in REVERSED and order.payment_id is not None and order.reversed_at is None
+
+
+def money_back(order: Order) -> events.OrderCancelled | events.OrderReturned:
+    """Return the event on which payment gives back what was paid for an order that is over."""
+    who = {"order_id": order.order_id, "user_id": order.user_id}
+    if order.state is State.RETURNED:
+        at = order.steps[State.RETURNED]
+        return events.OrderReturned(**who, reason="returned", returned_at=at)
+    return events.OrderCancelled(**who, reason="cancelled")
+
+
+def tell_at(order: Order, now: datetime) -> datetime | None:
+    """Return when payment is to be asked again for the money; None when there is none to come back."""
+    return now + TELL_AGAIN if wants_money_back(order) else None
 
 
 def check_at(order: Order, now: datetime) -> datetime | None:
@@ -182,41 +241,6 @@ def overdue_seconds(
     return max((max(0.0, (now - at).total_seconds()) for at in due if at is not None), default=0.0)
 
 
-def show_status(order: Order) -> api.OrderStatus:
-    """Return the order's status as its buyer sees it."""
-    pending = order.state is State.PENDING
-    return api.OrderStatus(
-        order_id=order.order_id,
-        status=_SHOWN[order.state],
-        last_payment="declined" if pending and order.declined_attempt else None,
-        pay_by=order.pay_by if pending else None,
-        history=[
-            api.StatusChange(status=_SHOWN[state], at=order.steps[state])
-            for state in State
-            if state in order.steps and (state is not State.EXPIRED or order.state is state)
-        ],
-    )
-
-
-def show_order(order: Order, details: Details) -> api.Order:
-    """Return the order as its buyer sees it."""
-    return api.Order(
-        order_id=order.order_id,
-        status=_SHOWN[order.state],
-        amount=money.from_minor(details.amount_minor, details.currency),
-        currency=details.currency,
-        products=[
-            api.OrderLine(
-                product_id=line.product_id,
-                quantity=line.quantity,
-                price=money.from_minor(line.price_minor, details.currency),
-            )
-            for line in details.lines
-        ],
-        placed_at=order.placed_at,
-    )
-
-
 def _bare(event: events.Event, state: State, at: datetime) -> Order:
     return Order(order_id=event.order_id, user_id=event.user_id, state=state, placed_at=at)
 
@@ -225,14 +249,19 @@ def _reached(event: events.Event, state: State, at: datetime) -> Order:
     return replace(_bare(event, state, at), steps={state: at})
 
 
-def _at(order: Order, state: State, now: datetime) -> Order:
+def step_to(order: Order, state: State, at: datetime) -> Order:
+    """Return the view that shows nothing but that the order got there."""
     return Order(
         order_id=order.order_id,
         user_id=order.user_id,
         state=state,
         placed_at=order.placed_at,
-        steps={state: now},
+        steps={state: at},
     )
+
+
+def _earliest(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min(filter(None, (one, other)), default=None)
 
 
 def _placed_at(one: Order, other: Order) -> datetime:
