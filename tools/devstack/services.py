@@ -18,7 +18,7 @@ from . import probe
 from .errors import StackError
 from .part import LOOPBACK, Part, Site
 from .process import Launch
-from .servers import elasticsearch, mongo
+from .servers import cdn, elasticsearch, mongo, s3
 from .servers.apiserver import OPERATOR_ACCOUNT, operator_config
 
 ADMIN_EMAIL = "admin@doorbuster.example"
@@ -27,6 +27,9 @@ COMMAND_SECONDS = 90.0
 # Settings of the caller that are handed on: how to behave, never where anything is.
 TUNING = re.compile(r"DOORBUSTER_(LOG_LEVEL|FAILPOINT\w*|RATE_\w+|CHECKOUT_MOST_\w+|\w+_SECONDS)")
 POSTGRES, MYSQL = "postgres", "mariadb"
+S3_SETTINGS = tuple(
+    f"DOORBUSTER_S3_{name}" for name in ("URL", "BUCKET", "REGION", "ACCESS_KEY", "SECRET_KEY")
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ SERVICES = (
     Service("user", ("mariadb",), MYSQL, extras=("DOORBUSTER_SIGNING_KEY_SECRET",)),
     Service(
         "product",
-        ("mongo", "redis", "kafka"),
-        extras=("DOORBUSTER_MONGO_URL",),
+        ("mongo", "redis", "kafka", "s3", "cdn"),
+        extras=("DOORBUSTER_MONGO_URL", *S3_SETTINGS),
     ),
     Service(
         "search",
@@ -287,6 +290,7 @@ def shared_environment(site: Site) -> dict[str, str]:
         "DOORBUSTER_KAFKA_BOOTSTRAP": f"127.0.0.1:{site.port('kafka')}",
         "DOORBUSTER_PSP_URL": f"http://127.0.0.1:{site.port('psp')}",
         "DOORBUSTER_PUBLIC_URL": f"http://127.0.0.1:{site.port('nginx')}",
+        "DOORBUSTER_CDN_URL": cdn.url(site),
         "DOORBUSTER_SERVICE_KEYS_DIR": str(site.layout.keys / "public"),
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",
@@ -319,6 +323,7 @@ def _secrets(site: Site, names: Iterable[str]) -> dict[str, str]:
         "DOORBUSTER_PSP_KEY": f"sk_test_{site.secret('psp-key')}",
         "DOORBUSTER_PSP_WEBHOOK_SECRET": f"whsec_{site.secret('psp-webhook')}",
         "DOORBUSTER_SIGNING_KEY_SECRET": site.secret("signing-keys"),
+        **s3.settings(site),
         "DOORBUSTER_MONGO_URL": mongo.service_url(site, "product"),
         "DOORBUSTER_ELASTICSEARCH_URL": elasticsearch.url(site),
         "DOORBUSTER_SMTP_URL": f"smtp://127.0.0.1:{site.port('smtp')}",

@@ -1,4 +1,4 @@
-"""nginx: ingress and CDN in one, the single public port in front of both gateways.
+"""nginx: the ingress, the single public port in front of both gateways.
 
 It appends the peer to X-Forwarded-For. The gateways trust loopback, so whoever connects *from this
 machine* may name any client address, which the crowd does; a peer from elsewhere may not, since its
@@ -95,7 +95,7 @@ class NginxServer(Part):
 
     @override
     def packages(self) -> tuple[str, ...]:
-        return () if _find() else ("nginx-light|nginx",)
+        return () if find_nginx() else ("nginx-light|nginx",)
 
     @override
     def prepare(self, site: Site) -> None:
@@ -117,7 +117,7 @@ class NginxServer(Part):
 
     @override
     def launch(self, site: Site) -> Launch:
-        argv = (str(_find()), "-e", "stderr", "-c", str(site.layout.etc / "nginx.conf"))
+        argv = (str(find_nginx()), "-e", "stderr", "-c", str(site.layout.etc / "nginx.conf"))
         return Launch(argv, site.environment)
 
     @override
@@ -142,5 +142,6 @@ def _problem(location: str, status: int, code: str, title: str) -> str:
     )
 
 
-def _find() -> str | None:
+def find_nginx() -> str | None:
+    """The program's path, where it is installed."""
     return shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
