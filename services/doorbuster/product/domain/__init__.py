@@ -1,0 +1,1 @@
+"""What the product service decides: documents, words, prices, reviews, pictures."""

@@ -1,0 +1,1 @@
+"""What the product service does: one module for each kind of caller."""
