@@ -12,6 +12,7 @@ from doorbuster.kit import (
     clock,
     coalescer,
     config,
+    consumer,
     database,
     migrations,
     outbox,
@@ -23,12 +24,18 @@ from doorbuster.kit import (
 
 from . import clients, storage
 from .config import CheckoutConfig
-from .domain import refusals
+from .consumers import consumers
+from .domain import discounts, refusals
+from .domain.totals import Terms
 from .routes import Handlers
 from .usecases.board import REFRESH_SECONDS, SalesBoard
 from .usecases.check_out import CheckOut, Limits
+from .usecases.discounting import Discounting
+from .usecases.particulars import Particulars
+from .usecases.quotes import QuoteBoard
 
 MAX_BODY_BYTES = 64 * 1024
+SWEEP_SECONDS = 2.0
 _UNAVAILABLE = web.ErrorShape(
     status=503, code="UNAVAILABLE", title="A part of the shop does not answer", retry_after=1
 )
@@ -63,6 +70,15 @@ ERRORS: dict[type[Exception], web.ErrorShape] = {
     refusals.UnknownDiscountCodeError: _shape(
         422, "UNKNOWN_DISCOUNT_CODE", "There is no such discount"
     ),
+    refusals.NoDiscountError: _shape(404, "UNKNOWN_DISCOUNT_CODE", "There is no such discount"),
+    refusals.DiscountNotApplicableError: _shape(
+        422, "DISCOUNT_NOT_APPLICABLE", "The discount does not apply"
+    ),
+    refusals.DiscountUsedUpError: _shape(409, "DISCOUNT_USED_UP", "The discount is used up"),
+    refusals.UnknownCartError: _shape(422, "UNKNOWN_CART", "There is no such cart"),
+    refusals.CartChangedError: _shape(409, "CART_CHANGED", "The cart has changed"),
+    refusals.AmountTooLargeError: _shape(422, "AMOUNT_TOO_LARGE", "The order is too large"),
+    discounts.InvalidDiscountError: web.BASE_ERRORS[web.InvalidError],
     refusals.UnknownOrderError: _shape(404, "UNKNOWN_ORDER", "There is no such order"),
 }
 
@@ -77,28 +93,34 @@ async def build() -> AsyncIterator[process.Service]:
         await migrations.require_current(engine, __package__)
         signer = _signer(settings)
         session = await enter(client.open_session())
+
+        def reach(callee: str, urls: tuple[str, ...]) -> client.ServiceClient:
+            return client.ServiceClient(callee=callee, urls=urls, session=session, signer=signer)
+
         inventory = await enter(
-            clients.open_inventory(
-                client.ServiceClient(
-                    callee="inventory",
-                    urls=settings.inventory_urls,
-                    session=session,
-                    signer=signer,
-                )
-            )
+            clients.open_inventory(reach("inventory", settings.inventory_urls))
         )
-        users = client.ServiceClient(
-            callee="user", urls=settings.user_urls, session=session, signer=None
-        )
+        users = reach("user", settings.user_urls)
+        catalogue = clients.HttpCatalogue(reach("product", settings.product_urls))
+        opened.push_async_callback(catalogue.close)
         servers = await enter(redis.open_servers(settings.redis_url))
         permits = escrow.Escrow(servers, permit_seconds=settings.permit_seconds)
         opened.push_async_callback(permits.close)
         events = await enter(bus.open_bus(settings.kafka_bootstrap))
         relay = outbox.Relay(engine, storage.OUTBOX, events)
         store = await enter(storage.open_orders(engine, relay.wake))
+        discount_store = storage.PostgresDiscounts(engine)
         board = SalesBoard(inventory, time.monotonic)
         check_out = CheckOut(
             board=board,
+            quotes=QuoteBoard(catalogue, time.monotonic),
+            particulars=Particulars(
+                carts=clients.HttpCarts(reach("cart", settings.cart_urls)),
+                addresses=clients.HttpAddresses(users),
+                discounts=discount_store,
+                terms=_terms(settings),
+                now=clock.utc_now,
+            ),
             permits=permits,
             locks=escrow.ProductLocks(servers),
             inventory=inventory,
@@ -107,7 +129,14 @@ async def build() -> AsyncIterator[process.Service]:
             now=clock.utc_now,
             monotonic=time.monotonic,
         )
-        handlers = Handlers(check_out=check_out, board=board, store=store, inventory=inventory)
+        discounting = Discounting(store=discount_store, inventory=inventory, now=clock.utc_now)
+        handlers = Handlers(
+            check_out=check_out,
+            board=board,
+            store=store,
+            inventory=inventory,
+            discounting=discounting,
+        )
         app = web.create_app(
             routes=handlers.routes(),
             errors=ERRORS,
@@ -122,11 +151,31 @@ async def build() -> AsyncIterator[process.Service]:
                 "relay", relay.step, every_seconds=outbox.POLL_SECONDS, wake=relay.wake
             )
         )
-        await enter(workers.watching({"relay": relay.oldest_seconds}))
         await enter(process.repeating("sales", board.step, every_seconds=REFRESH_SECONDS))
+        await enter(
+            process.repeating("discount_sweep", discounting.sweep, every_seconds=SWEEP_SECONDS)
+        )
+        await enter(
+            workers.watching(
+                {
+                    "relay": relay.oldest_seconds,
+                    "discount_sweep": discounting.oldest_seconds,
+                }
+            )
+        )
+        for name, taker in consumers(settings.kafka_bootstrap, discounting).items():
+            await enter(consumer.consuming(taker, name))
         yield process.Service(
             name="checkout", app=app, checks={"postgres": lambda: database.ping(engine)}
         )
+
+
+def _terms(settings: CheckoutConfig) -> Terms:
+    return Terms(
+        shipping_minor=dict(settings.shipping_minor),
+        tax_millionths=settings.tax_millionths,
+        smallest_charge_minor=dict(settings.smallest_charge_minor),
+    )
 
 
 def _signer(settings: CheckoutConfig) -> auth.ServiceSigner:

@@ -1,10 +1,12 @@
-"""Checkout's peers: inventory over HTTP in batches, the permits through the escrow."""
+"""Checkout's peers over HTTP: inventory and product in batches, cart and user one call at a time."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
-from doorbuster.contracts import internal
+from doorbuster.contracts import api, internal
 from doorbuster.kit import client, telemetry
 from doorbuster.kit.coalescer import Coalescer
 
@@ -13,6 +15,9 @@ from .ports import Verdict
 MOST_IN_BATCH = 256
 RESERVE_SECONDS = 3.0  # well below the deadline of a permit, which inventory's reaper keeps
 SALES_SECONDS = 1.0
+MOST_QUOTED = 200
+QUOTE_SECONDS = 1.5
+READ_SECONDS = 1.5
 _Answers = list[Verdict | Exception]
 
 
@@ -57,15 +62,14 @@ class HttpInventory:
         """Have the permits of a product loaded anew, soon; once for everybody who waits."""
         await self._warming.submit(product_id)
 
+    async def let_go(self, order_id: str) -> None:
+        """Release the hold of an order that will not be placed."""
+        await self._post("/internal/v1/releases", internal.Release(order_id=order_id), object)
+
     async def reservation(self, order_id: str) -> internal.ReservationState | None:
         """Return the state of an order's reservation, None when there is none."""
         path = f"/internal/v1/reservations/{order_id}"
-        try:
-            return await self._peer.call("GET", path, internal.ReservationState)
-        except client.RefusedError as error:
-            if error.status == 404:
-                return None
-            raise _unexpected(error) from error
+        return await _find(self._peer, path, internal.ReservationState)
 
     async def close(self) -> None:
         """Let the batches under way end."""
@@ -109,13 +113,81 @@ class HttpInventory:
         try:
             return await self._peer.call(method, path, answer, **how)
         except client.RefusedError as error:
-            raise _unexpected(error) from error
+            raise _unexpected(error, self._peer.callee) from error
 
 
-def _unexpected(error: client.RefusedError) -> client.UnavailableError:
-    """Inventory refuses nothing as a whole, so this is a mistake of ours or of the keys: say it, answer 503."""
-    telemetry.log().error("inventory_refused", status=error.status, code=error.code)
-    return client.UnavailableError(f"inventory refused with {error.code}")
+class HttpCatalogue:
+    """Product's list prices; single questions leave together in batches."""
+
+    def __init__(self, peer: client.ServiceClient) -> None:
+        self._peer = peer
+        self._quoting: Coalescer[str, internal.Quote | None] = Coalescer(
+            self._quote_all, max_batch=MOST_QUOTED
+        )
+
+    async def quote(self, product_id: str) -> internal.Quote | None:
+        """Return what a product costs outside sales, None when it is not sold."""
+        return await self._quoting.submit(product_id)
+
+    async def close(self) -> None:
+        """Let the batches under way end."""
+        await self._quoting.close()
+
+    async def _quote_all(self, product_ids: list[str]) -> list[internal.Quote | Exception | None]:
+        body = internal.ProductIds(ids=sorted(set(product_ids)))
+        try:
+            answer = await self._peer.call(
+                "POST",
+                "/internal/v1/products:quote",
+                internal.Quotes,
+                body=body,
+                timeout_seconds=QUOTE_SECONDS,
+            )
+        except client.RefusedError as error:
+            raise _unexpected(error, self._peer.callee) from error
+        found = {one.product_id: one for one in answer.quotes}
+        return [found.get(product_id) for product_id in product_ids]
+
+
+@dataclass(frozen=True)
+class HttpCarts:
+    """The cart service."""
+
+    peer: client.ServiceClient
+
+    async def find(self, user_id: str, cart_id: str) -> internal.CartContents | None:
+        """Return the user's cart, None when it is none of his."""
+        path = f"/internal/v1/carts/{cart_id}?userId={quote(user_id, safe='')}"
+        return await _find(self.peer, path, internal.CartContents, timeout_seconds=READ_SECONDS)
+
+
+@dataclass(frozen=True)
+class HttpAddresses:
+    """The address books of the user service."""
+
+    peer: client.ServiceClient
+
+    async def find(self, user_id: str, address_id: str) -> api.DeliveryAddress | None:
+        """Return an address of the user's book, None when it is none of his."""
+        path = f"/internal/v1/users/{quote(user_id, safe='')}/addresses/{address_id}"
+        return await _find(self.peer, path, api.DeliveryAddress, timeout_seconds=READ_SECONDS)
+
+
+async def _find(
+    peer: client.ServiceClient, path: str, answer: type[client.Answer], **how: Any
+) -> client.Answer | None:
+    try:
+        return await peer.call("GET", path, answer, **how)
+    except client.RefusedError as error:
+        if error.status == 404:
+            return None
+        raise _unexpected(error, peer.callee) from error
+
+
+def _unexpected(error: client.RefusedError, callee: str) -> client.UnavailableError:
+    """Nobody refuses a question of ours, so this is a mistake of ours or of the keys: say it, answer 503."""
+    telemetry.log().error("peer_refused", callee=callee, status=error.status, code=error.code)
+    return client.UnavailableError(f"{callee} refused with {error.code}")
 
 
 @asynccontextmanager

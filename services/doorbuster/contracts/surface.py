@@ -81,7 +81,7 @@ _ORDER_CODES: Codes = (
     ),
     *((409, "CART_CHANGED"), (409, "DISCOUNT_USED_UP"), (409, "ALREADY_PAID")),
     *((422, "IDEMPOTENCY_KEY_REUSED"), (422, "UNKNOWN_PRODUCT"), (422, "MIXED_CURRENCY")),
-    *((422, "UNKNOWN_CART"), (422, "UNKNOWN_ADDRESS")),
+    *((422, "UNKNOWN_CART"), (422, "UNKNOWN_ADDRESS"), (422, "AMOUNT_TOO_LARGE")),
     *((422, "UNKNOWN_DISCOUNT_CODE"), (422, "DISCOUNT_NOT_APPLICABLE")),
 )
 _PAYMENT_CODES: Codes = (
@@ -448,7 +448,7 @@ CALLS: tuple[Call, ...] = (
             {
                 "body": shopping.StockLevel,
                 "answer": shopping.Stock,
-                "codes": ((409, "MANAGED_BY_POOL"), (409, "BELOW_COMMITTED")),
+                "codes": (*_NO_PRODUCT, (409, "MANAGED_BY_POOL"), (409, "BELOW_COMMITTED")),
             },
         ),
     ),

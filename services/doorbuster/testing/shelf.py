@@ -19,7 +19,10 @@ from doorbuster.checkout.ports import Verdict
 from doorbuster.contracts import internal
 from doorbuster.kit import client, ids
 
+from .discounts import FakeDiscounts
+
 State = Literal["HELD", "PAYING", "SOLD", "RELEASED", "TOMB"]
+ORDINARY_SECONDS = 900
 _OWNING: tuple[State, ...] = ("HELD", "PAYING", "SOLD")
 
 
@@ -207,6 +210,13 @@ class FakeInventory:
         self._end()
         return verdict
 
+    async def let_go(self, order_id: str) -> None:
+        """Release a hold for good."""
+        self._begin("let_go")
+        if order_id in self.reservations and self.reservations[order_id].state == "HELD":
+            self.release(order_id)
+        self._end()
+
     async def pin(self, item: internal.PinItem) -> internal.PinResult:
         """Pin a hold for an attempt."""
         self._begin("pin")
@@ -236,6 +246,10 @@ class FakeInventory:
             expires_at=found.expires_at,
         )
 
+    def stock(self, product_id: str, units: int) -> None:
+        """Have units of a product that no sale names."""
+        self.units[product_id] = _Stock(available=units, epoch=1)
+
     def release(self, order_id: str) -> None:
         """Let a hold run out: its units and its permit come back."""
         found = self.reservations[order_id]
@@ -264,14 +278,16 @@ class FakeInventory:
     def _take(self, item: internal.ReserveItem) -> Verdict:
         timeout = 0
         for line in item.lines:
-            sale = next(sale for sale in self.listed if sale.uid == line.sale_uid)
-            outcome = self._refusal(item, line, sale)
+            sale = next((sale for sale in self.listed if sale.uid == line.sale_uid), None)
+            outcome = None if sale is None else self._refusal(item, line, sale)
+            if line.product_id not in self.units:
+                outcome = "UNKNOWN_PRODUCT"
             if outcome is not None:
                 self._drop_permits(item)
                 return self._verdict(item.order_id, outcome, line.product_id)
             if self.units[line.product_id].available < line.quantity:
                 return self._short(item.order_id, line.product_id, line.quantity)
-            timeout = sale.reservation_timeout_seconds
+            timeout = ORDINARY_SECONDS if sale is None else sale.reservation_timeout_seconds
         for line in item.lines:
             self.units[line.product_id].available -= line.quantity
         pay_by = self._now() + timedelta(seconds=timeout)
@@ -335,9 +351,10 @@ class FakeInventory:
 
 
 class FakePlacedOrders:
-    """Placed orders in memory, with what would be in the outbox."""
+    """Placed orders in memory, with what would be in the outbox; ``discounts`` are in the same store."""
 
-    def __init__(self) -> None:
+    def __init__(self, discounts: FakeDiscounts | None = None) -> None:
+        self.discounts = discounts or FakeDiscounts()
         self.orders: dict[str, StoredOrder] = {}
         self.announced: list[str] = []
         self.is_away = False
@@ -348,6 +365,7 @@ class FakePlacedOrders:
         self._answer()
         order_id = stored.order.order_id
         if order_id not in self.orders:
+            self.discounts.take(stored)
             self.orders[order_id] = stored
             self.announced.append(order_id)
         return self.orders[order_id]

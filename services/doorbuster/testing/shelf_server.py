@@ -29,6 +29,7 @@ class ShelfServer:
             _route("POST", "reservations", self._reserve),
             _route("POST", "judgements", self._judge),
             _route("POST", "pins", self._pin),
+            _route("POST", "releases", self._let_go),
             _route("GET", "reservations/{id}", self._reservation),
         ]
         verifier = auth.ServiceVerifier("inventory", self._keys)
@@ -47,6 +48,10 @@ class ShelfServer:
     async def _pin(self, request: aiohttp_web.Request) -> internal.PinResults:
         batch = await web.read_json(request, internal.PinBatch)
         return internal.PinResults(results=[await self.inventory.pin(i) for i in batch.items])
+
+    async def _let_go(self, request: aiohttp_web.Request) -> None:
+        release = await web.read_json(request, internal.Release)
+        await self.inventory.let_go(release.order_id)
 
     async def _reservation(self, request: aiohttp_web.Request) -> internal.ReservationState:
         found = await self.inventory.reservation(request.match_info["id"])

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devstack.keys import ensure_service_keys
 from doorbuster.checkout.app import build
-from doorbuster.contracts import control, events
+from doorbuster.contracts import control, events, internal
 from doorbuster.kit import auth, bus, client, clock, ids, migrations
+from doorbuster.testing.discounts import FakeAddresses, FakeCarts, FakeCatalogue
 from doorbuster.testing.shelf import FakeInventory, build_sale
 from doorbuster.testing.shelf_server import ShelfServer
 
@@ -32,15 +33,17 @@ PHONE = ids.product_id("phone")
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 DEAD_PORT_URL = "127.0.0.1:1"  # nobody listens there
 WITHIN_SECONDS = 30.0
+NEIGHBOURS = ("DOORBUSTER_USER_URLS", "DOORBUSTER_PRODUCT_URLS", "DOORBUSTER_CART_URLS")
 PRICE = 99.90
 
 
 class Identity:
-    """Signs access tokens like the user service does."""
+    """Signs access tokens like the user service does; beside it the address books, the list prices and the carts."""
 
     def __init__(self) -> None:
         self._key = Ed25519PrivateKey.generate()
         self.jwks = auth.jwks_document({"k1": self._key.public_key()})
+        self.catalogue, self.carts, self.addresses = FakeCatalogue(), FakeCarts(), FakeAddresses()
 
     def token(self, user="user_1", **changed) -> str:
         now = int(time.time())
@@ -61,7 +64,36 @@ class Identity:
 
         app = aiohttp_web.Application()
         app.router.add_get("/.well-known/jwks.json", jwks)
+        app.router.add_post("/internal/v1/products:quote", self._quote)
+        app.router.add_get("/internal/v1/carts/{cart}", self._cart)
+        app.router.add_get("/internal/v1/users/{user}/addresses/{address}", self._address)
         return app
+
+    async def _quote(self, request):
+        asked = msgspec.json.decode(await request.read(), type=internal.ProductIds).ids
+        return await _told(self._quotes(asked))
+
+    async def _quotes(self, asked):
+        found = [await self.catalogue.quote(product_id) for product_id in asked]
+        return internal.Quotes(quotes=[quote for quote in found if quote is not None])
+
+    async def _cart(self, request):
+        return await _told(self.carts.find(request.query["userId"], request.match_info["cart"]))
+
+    async def _address(self, request):
+        user, address = request.match_info["user"], request.match_info["address"]
+        return await _told(self.addresses.find(user, address))
+
+
+async def _told(answer):
+    """Say what a neighbour says: 503 when it is away, 404 for nothing."""
+    try:
+        found = await answer
+    except ConnectionError:
+        return aiohttp_web.Response(status=503)
+    if found is None:
+        return aiohttp_web.json_response({"code": "UNKNOWN"}, status=404)
+    return aiohttp_web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
 
 class Shop:
@@ -84,8 +116,10 @@ class Shop:
         ) as response:
             return response.status, response.headers, await response.json(content_type=None)
 
-    async def buy(self, user="user_1", key="key-1", *, price=99.90, quantity=1, product=PHONE):
-        body = {"products": [{"productId": product, "quantity": quantity}]}
+    async def buy(
+        self, user="user_1", key="key-1", *, price=99.90, quantity=1, product=PHONE, **more
+    ):
+        body = {"products": [{"productId": product, "quantity": quantity}], **more}
         if price is not None:
             body["products"][0]["price"] = price
         headers = {"traceparent": TRACEPARENT}
@@ -96,6 +130,17 @@ class Shop:
             "POST", "/v1/checkout", token=token, body=body, headers=headers
         )
         return status, answer
+
+    async def administer(self, method, path, body=None, *, role="merchant"):
+        token = self.identity.token("user_m", role=role)
+        status, _, answer = await self.ask(method, path, token=token, body=body)
+        return status, answer
+
+    async def uses_of(self, code):
+        """Return how often a code counts as used, and the orders that have it."""
+        _, shown = await self.administer("GET", f"/v1/admin/discounts/{code}")
+        orders = await self.pool.fetch("SELECT order_id FROM discount_use WHERE code = $1", code)
+        return shown["used"], {row["order_id"] for row in orders}
 
     async def internally(self, caller, method, path, body=None):
         token = auth.ServiceSigner(caller, self._keys / f"{caller}.pem").token("checkout")
@@ -304,7 +349,7 @@ def open_shop(checkout_dsn, tmp_path, monkeypatch, identity):
                 "DOORBUSTER_REDIS_URL": f"redis://{DEAD_PORT_URL}/0",
                 "DOORBUSTER_KAFKA_BOOTSTRAP": DEAD_PORT_URL,
                 "DOORBUSTER_INVENTORY_URLS": str(inventory.make_url("")),
-                "DOORBUSTER_USER_URLS": str(users.make_url("")),
+                **dict.fromkeys(NEIGHBOURS, str(users.make_url(""))),
                 "DOORBUSTER_SERVICE_KEY_FILE": str(tmp_path / "checkout.pem"),
                 "DOORBUSTER_SERVICE_KEYS_DIR": str(tmp_path / "public"),
                 **settings,
@@ -322,7 +367,7 @@ def open_shop(checkout_dsn, tmp_path, monkeypatch, identity):
 async def empty_store(checkout_dsn):
     connection = await asyncpg.connect(checkout_dsn)
     try:
-        await connection.execute("TRUNCATE placed_order, outbox")
+        await connection.execute("TRUNCATE placed_order, outbox, discount, discount_use")
     finally:
         await connection.close()
 
@@ -346,7 +391,7 @@ async def drop(servers, stack, checkout_dsn, identity, monkeypatch, strategy):
             "DOORBUSTER_REDIS_URL": env["DOORBUSTER_REDIS_URL"],
             "DOORBUSTER_KAFKA_BOOTSTRAP": env["DOORBUSTER_KAFKA_BOOTSTRAP"],
             "DOORBUSTER_INVENTORY_URLS": env["DOORBUSTER_INVENTORY_URLS"],
-            "DOORBUSTER_USER_URLS": str(users.make_url("")),
+            **dict.fromkeys(NEIGHBOURS, str(users.make_url(""))),
             "DOORBUSTER_SERVICE_KEY_FILE": str(keys / "checkout.pem"),
             "DOORBUSTER_SERVICE_KEYS_DIR": str(keys / "public"),
         }

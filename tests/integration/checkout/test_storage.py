@@ -102,5 +102,5 @@ async def test_an_old_schema_is_refused_at_the_start(checkout_dsn):
         finally:
             async with engine.begin() as connection:
                 await connection.execute(
-                    sa.text("UPDATE alembic_version SET version_num = '0001'")
+                    sa.text("UPDATE alembic_version SET version_num = '0002'")
                 )

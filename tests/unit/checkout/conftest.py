@@ -6,10 +6,15 @@ from decimal import Decimal
 
 import pytest
 
+from doorbuster.checkout.domain.totals import Terms
 from doorbuster.checkout.usecases.board import SalesBoard
 from doorbuster.checkout.usecases.check_out import CheckOut, Limits
+from doorbuster.checkout.usecases.discounting import Discounting
+from doorbuster.checkout.usecases.particulars import Particulars
+from doorbuster.checkout.usecases.quotes import QuoteBoard
 from doorbuster.contracts import api
 from doorbuster.kit import ids
+from doorbuster.testing.discounts import FakeAddresses, FakeCarts, FakeCatalogue
 from doorbuster.testing.shelf import (
     FakeInventory,
     FakeLocks,
@@ -43,7 +48,7 @@ class Clocks:
 class World:
     """Checkout, its board, the shelf and the store."""
 
-    def __init__(self, *sales, limits: Limits | None = None) -> None:
+    def __init__(self, *sales, limits: Limits | None = None, terms: Terms | None = None) -> None:
         self.clocks = Clocks()
         self.inventory = FakeInventory(lambda: self.clocks.now, *(sales or (build_sale(OPENS),)))
         self.permits = self.inventory.permits
@@ -51,14 +56,28 @@ class World:
         for product_id, stock in self.inventory.units.items():
             self.permits.load(product_id, epoch=stock.epoch, permits=stock.available)
         self.store = FakePlacedOrders()
+        self.discounts = self.store.discounts
+        self.catalogue, self.carts, self.addresses = FakeCatalogue(), FakeCarts(), FakeAddresses()
+        self.terms = terms or Terms()
         self.limits = limits or Limits(per_product=2_000, direct=512)
         self.restart()
 
     def restart(self) -> None:
         """Begin a new process: what was in memory is gone."""
         self.board = SalesBoard(self.inventory, lambda: self.clocks.monotonic)
+        self.discounting = Discounting(
+            store=self.discounts, inventory=self.inventory, now=lambda: self.clocks.now
+        )
         self.checkout = CheckOut(
             board=self.board,
+            quotes=QuoteBoard(self.catalogue, lambda: self.clocks.monotonic),
+            particulars=Particulars(
+                carts=self.carts,
+                addresses=self.addresses,
+                discounts=self.discounts,
+                terms=self.terms,
+                now=lambda: self.clocks.now,
+            ),
             permits=self.permits,
             locks=self.locks,
             inventory=self.inventory,

@@ -12,8 +12,14 @@ class RefusalError(Exception):
     reason: ClassVar[str] = "refused"
     says: ClassVar[str] = "this cannot be bought now"
 
-    def __init__(self, *, product_id: str | None = None, retry_after: int | None = None) -> None:
-        super().__init__(self.says)
+    def __init__(
+        self,
+        *,
+        product_id: str | None = None,
+        retry_after: int | None = None,
+        says: str | None = None,
+    ) -> None:
+        super().__init__(says or self.says)
         self.product_id = product_id
         self.retry_after = retry_after
 
@@ -128,6 +134,45 @@ class UnknownDiscountCodeError(RefusalError):
 
     reason = "unknown_discount_code"
     says = "there is no such discount code"
+
+
+class NoDiscountError(UnknownDiscountCodeError):
+    """A merchant asks for a discount that is not there."""
+
+
+class DiscountNotApplicableError(RefusalError):
+    """The discount exists, but not for this order."""
+
+    reason = "discount_not_applicable"
+    says = "the discount does not apply to this order"
+
+
+class DiscountUsedUpError(RefusalError):
+    """Every use of the discount, or of this buyer's share of it, is taken."""
+
+    reason = "discount_used_up"
+    says = "the discount code is used up"
+
+
+class UnknownCartError(RefusalError):
+    """The cart is none of the buyer's."""
+
+    reason = "unknown_cart"
+    says = "there is no such cart"
+
+
+class CartChangedError(RefusalError):
+    """The cart holds something else than what the buyer wants to pay for."""
+
+    reason = "cart_changed"
+    says = "the cart has changed since; look at it and order again"
+
+
+class AmountTooLargeError(RefusalError):
+    """The sum is beyond what can be paid at once."""
+
+    reason = "amount_too_large"
+    says = "the order is too large to be paid at once"
 
 
 class UnknownOrderError(RefusalError):

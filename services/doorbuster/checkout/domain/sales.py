@@ -109,6 +109,13 @@ def shut(offer: Offer, quantity: int, now: AuthorityTime) -> RefusalError | None
     return None
 
 
+def is_off(offer: Offer, now: AuthorityTime) -> bool:
+    """Tell whether the sale is certainly over, called off, or not open yet, so that the list price may be meant."""
+    sale = offer.sale
+    is_over = sale.state == "Cancelled" or now.earliest - SLACK >= sale.close_time
+    return is_over or now.latest + SLACK < sale.open_time
+
+
 def seconds_to_opening(sale: internal.SaleView, now: AuthorityTime) -> int:
     """Return the whole seconds until the sale opens, at least 1."""
     return max(1, math.ceil((sale.open_time - now.likely).total_seconds()))

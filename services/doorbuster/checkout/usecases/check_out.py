@@ -1,4 +1,4 @@
-"""Check out: price, permit, reserve, store, each step safe to repeat under the same order id.
+"""Check out: price, complete, permit, reserve, store, each step safe to repeat under the same order id.
 
 Nothing is asked of checkout's own database before the units are held, so that a buyer who loses costs no query of
 his own. Only a refusal that inventory has not judged looks for a stored order first (many in one query): whoever
@@ -12,6 +12,7 @@ from datetime import datetime
 
 from doorbuster.checkout.domain import orders, refusals
 from doorbuster.checkout.domain.orders import PricedOrder, StoredOrder, Wanted
+from doorbuster.checkout.domain.sales import Sighting
 from doorbuster.checkout.domain.soldout import SoldOutBits
 from doorbuster.checkout.ports import Inventory, Locks, OrderStore, Permits, Verdict
 from doorbuster.contracts import api, internal
@@ -21,7 +22,9 @@ from . import meters
 from .admission import Admission, Sleep
 from .board import SalesBoard
 from .locking import take_turn
+from .particulars import Particulars
 from .permitting import NoPermit, Permitted, take_permits, untake, without_turn
+from .quotes import CACHED_SECONDS, QuoteBoard
 
 TOTAL_SECONDS = 8.0
 FRESH_SECONDS = 0.25
@@ -57,6 +60,8 @@ class CheckOut:
         self,
         *,
         board: SalesBoard,
+        quotes: QuoteBoard,
+        particulars: Particulars,
         permits: Permits,
         locks: Locks,
         inventory: Inventory,
@@ -67,6 +72,8 @@ class CheckOut:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._board = board
+        self._quotes = quotes
+        self._particulars = particulars
         self._permits = permits
         self._locks = locks
         self._inventory = inventory
@@ -87,19 +94,28 @@ class CheckOut:
         A second request for an order that is under way in this process waits for the first.
         """
         try:
-            wanted = orders.read_request(user_id, request, key=key, fresh_key=ids.new_id("key"))
-            stored = await self._join(wanted)
+            cart = None
+            if key is None and request.cart_id is not None:
+                cart = await self._particulars.find_cart(user_id, request.cart_id)
+            wanted = orders.read_request(
+                user_id,
+                request,
+                key=key,
+                fresh_key=ids.new_id("key"),
+                cart_version=None if cart is None else cart.version,
+            )
+            stored = await self._join(wanted, cart)
         except refusals.RefusalError as refusal:
             meters.REFUSALS.labels(refusal.reason).inc()
             raise
         meters.HOLDS.inc()
         return stored.order
 
-    async def _join(self, wanted: Wanted) -> StoredOrder:
+    async def _join(self, wanted: Wanted, cart: internal.CartContents | None) -> StoredOrder:
         name = (wanted.order_id, wanted.request_hash)
         task = self._under_way.get(name)
         if task is None:
-            task = asyncio.create_task(self._within_deadline(wanted), name="check_out")
+            task = asyncio.create_task(self._within_deadline(wanted, cart), name="check_out")
             self._under_way[name] = task
             task.add_done_callback(lambda done: self._finished(name, done))
         else:
@@ -111,34 +127,50 @@ class CheckOut:
         if not task.cancelled():
             task.exception()  # every waiter may be gone by now
 
-    async def _within_deadline(self, wanted: Wanted) -> StoredOrder:
+    async def _within_deadline(
+        self, wanted: Wanted, cart: internal.CartContents | None
+    ) -> StoredOrder:
         failpoints.reach("checkout.request.received")
         async with asyncio.timeout(TOTAL_SECONDS):
             try:
                 order = await self._price(wanted)
             except refusals.RefusalError as refusal:
                 return await self._stored_or(wanted, refusal)
+            self._refuse_remembered(order)
+            if not wanted.is_bare:
+                try:
+                    order = await self._particulars.complete(order, wanted, cart)
+                except (refusals.RefusalError, ConnectionError) as problem:
+                    return await self._stored_or(wanted, problem)
             return await self._take(order)
 
     async def _price(self, wanted: Wanted) -> PricedOrder:
-        """Price from the last sighting; refuse only after a fresh one."""
+        """Price from what was seen last; refuse only after a fresh look."""
         sighting = await self._board.sighting()
         try:
-            return orders.price(wanted, sighting, self._board.authority_time(sighting))
-        except refusals.RefusalError:
+            return await self._price_by(wanted, sighting, CACHED_SECONDS)
+        except (refusals.RefusalError, ConnectionError):
             sighting = await self._board.sighting(at_most_seconds=FRESH_SECONDS)
         try:
-            return orders.price(wanted, sighting, self._board.authority_time(sighting))
+            return await self._price_by(wanted, sighting, FRESH_SECONDS)
         except refusals.RefusalError as refusal:
             if not self._board.is_trusted:
                 raise SalesUnknownError("the sales are not known now") from refusal
             raise
 
-    async def _stored_or(self, wanted: Wanted, refusal: refusals.RefusalError) -> StoredOrder:
-        """Return the order this buyer owns already, else refuse."""
+    async def _price_by(
+        self, wanted: Wanted, sighting: Sighting, at_most_seconds: float
+    ) -> PricedOrder:
+        now = self._board.authority_time(sighting)
+        asked = orders.may_be_ordinary(wanted, sighting, now)
+        quotes = await self._quotes.quotes(asked, at_most_seconds=at_most_seconds)
+        return orders.price(wanted, sighting, now, quotes=quotes, terms=self._particulars.terms)
+
+    async def _stored_or(self, wanted: Wanted, problem: Exception) -> StoredOrder:
+        """Return the order this buyer owns already, else raise what stands in the way of a new one."""
         stored = await self._store.find(wanted.order_id)
         if stored is None:
-            raise refusal
+            raise problem
         if stored.request_hash != wanted.request_hash:
             raise refusals.KeyReusedError
         reservation = await self._inventory.reservation(wanted.order_id)
@@ -146,17 +178,19 @@ class CheckOut:
             raise refusals.HoldExpiredError
         return stored
 
-    async def _take(self, order: PricedOrder) -> StoredOrder:
+    def _refuse_remembered(self, order: PricedOrder) -> None:
         for line in order.lines:
             if self._bits.covers(
                 line.product_id,
                 line.quantity,
                 order.order_id,
-                epoch=line.offer.item.epoch,
+                epoch=line.epoch,
                 monotonic=self._monotonic(),
             ):
                 meters.BIT_HITS.inc()
                 raise refusals.SoldOutError(product_id=line.product_id)
+
+    async def _take(self, order: PricedOrder) -> StoredOrder:
         products = [line.product_id for line in order.lines]
         await self._admission.wait_if_full(products)
         with self._admission.under_way(products):
@@ -203,14 +237,8 @@ class CheckOut:
 
         Only a line that was refused a permit at some epoch can be stale.
         """
-        traceparent = telemetry.traceparent()
         epoch = None if refused.line.needs_lock else refused.permit.epoch
-        items = [orders.judge_item(order, refused.line, epoch, traceparent)]
-        items += [
-            orders.judge_item(order, line, None, traceparent)
-            for line in order.lines
-            if line is not refused.line
-        ]
+        items = orders.judge_items(order, refused.line, epoch, telemetry.traceparent())
         verdicts = await asyncio.gather(*(self._inventory.judge(item) for item in items))
         return min(verdicts, key=lambda verdict: orders.severity(verdict.result.outcome))
 
@@ -254,18 +282,27 @@ class CheckOut:
 
     async def _place(self, order: PricedOrder, pay_by: datetime) -> StoredOrder:
         failpoints.reach("checkout.order.held")
-        stored = await self._store.place(
-            orders.place(
-                order,
-                pay_by=pay_by,
-                now=self._now(),
-                traceparent=telemetry.traceparent(),
-            )
+        placing = orders.place(
+            order, pay_by=pay_by, now=self._now(), traceparent=telemetry.traceparent()
         )
+        try:
+            stored = await self._store.place(placing)
+        except refusals.RefusalError:
+            # The last use of the discount went to somebody else since we looked.
+            await self._let_go(order.order_id)
+            raise
         failpoints.reach("checkout.order.placed")
         if stored.request_hash != order.request_hash:
             raise refusals.KeyReusedError
         return stored
+
+    async def _let_go(self, order_id: str) -> None:
+        """Give the units of an order that is not placed to the others; if that fails, its pay-by does."""
+        failpoints.reach("checkout.order.refused")
+        try:
+            await self._inventory.let_go(order_id)
+        except ConnectionError:
+            meters.DEGRADED.labels("let_go").inc()
 
     async def _paid(self, order: PricedOrder, refusal: refusals.RefusalError) -> StoredOrder:
         """Answer as before: a paid order was stored before it could be paid."""
@@ -280,11 +317,11 @@ class CheckOut:
         if verdict.owners is None:
             return
         for line in order.lines:
-            if line.product_id == verdict.result.product_id:
+            if line.offer is not None and line.product_id == verdict.result.product_id:
                 self._bits.set(
                     line.product_id,
                     line.quantity,
-                    epoch=line.offer.item.epoch,
+                    epoch=line.epoch,
                     owners=verdict.owners,
                     monotonic=self._monotonic(),
                 )

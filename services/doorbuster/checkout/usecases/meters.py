@@ -15,6 +15,9 @@ DEGRADED = Counter(
 BIT_HITS = Counter(
     "doorbuster_checkout_sold_out_bit_hits", "Orders told SOLD_OUT without asking anybody"
 )
+GIVEN_BACK = Counter(
+    "doorbuster_checkout_discounts_given_back", "Uses of discount codes that came back"
+)
 STALE = Counter("doorbuster_checkout_stale_permits", "Rounds repeated for a cold or stale permit")
 JOINED = Counter("doorbuster_checkout_joined", "Requests that joined the same order under way")
 TARPITTED = Counter("doorbuster_checkout_tarpitted", "Orders answered late: too many under way")

@@ -30,7 +30,7 @@ class NoPermit:
 
 def without_turn(line: PricedLine) -> NoPermit:
     """Return what an order is told for a line whose lock others kept: as if no unit were left just now."""
-    return NoPermit(line=line, permit=escrow.Permit(outcome="OUT", epoch=line.offer.item.epoch))
+    return NoPermit(line=line, permit=escrow.Permit(outcome="OUT", epoch=line.epoch))
 
 
 async def take_permits(permits: Permits, order: PricedOrder) -> Permitted | NoPermit:
