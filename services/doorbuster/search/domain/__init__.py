@@ -1,0 +1,1 @@
+"""What search decides: how products are indexed, asked for and shown."""

@@ -1,0 +1,1 @@
+"""What search does: answer, follow the catalogue, and build its index anew."""
