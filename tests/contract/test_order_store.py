@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -46,6 +47,17 @@ async def store(dsn: str | None) -> AsyncIterator[OrderStore]:
             await connection.execute(sa.delete(storage.HISTORY))
             await connection.execute(sa.delete(storage.OUTBOX))
         yield storage.MysqlOrderStore(engine)
+
+
+async def told(dsn: str | None, store: OrderStore) -> list[tuple[str, str]]:
+    """Return (type, order id) of what is to be sent, oldest first."""
+    if isinstance(store, FakeOrderStore):
+        return [(event.type, event.order_id) for event in store.told]
+    async with database.open_engine(dsn or "") as engine, engine.connect() as connection:
+        query = sa.select(storage.OUTBOX).order_by(storage.OUTBOX.c.id)
+        rows = (await connection.execute(query)).mappings().all()
+    assert {row["topic"] for row in rows} <= {"orders"}
+    return [(row["type"], row["event_key"]) for row in rows]
 
 
 def renumbered(event: events.Event, number: int) -> Any:
@@ -207,3 +219,118 @@ async def test_the_oldest_unpaid_orders_are_known_though_they_are_claimed(
     assert await store.waiting_since() == (stories.at(121), stories.at(7))
     await hear(store, [(stories.paid(1), NOW), (stories.paid(3), NOW)])
     assert await store.waiting_since() == (None, None)
+
+
+PARCEL = domain.Shipment(
+    shipped_at=NOW,
+    carrier="Flinke Füße",
+    tracking_number="SP-9",
+    estimated_delivery=stories.at(90_000),
+)
+PAID = ((stories.placed(), stories.at(1)), (stories.paid(), stories.at(5)))
+
+
+async def test_a_change_is_stored_and_told_together_and_a_repetition_is_neither(
+    store: OrderStore, dsn: str | None
+) -> None:
+    await hear(store, PAID)
+    known = await found(store)
+    ship = partial(domain.ship, entered=PARCEL, now=NOW)
+    after = await store.change(known, ship, NOW)
+    assert after == await found(store)
+    assert (after.state, after.shipment) == (State.SHIPPED, PARCEL)
+    assert await store.change(known, ship, NOW) == after
+    assert await told(dsn, store) == [("OrderShipped", known.order_id)]
+
+
+async def test_all_that_is_done_with_an_order_is_found_again(store: OrderStore) -> None:
+    await hear(store, [*PAID, (stories.shipped(), NOW), (stories.delivered(), NOW)])
+    at = stories.at(100_000)
+    wish = partial(domain.ask_return, words="zu klein 🙁", now=at)
+    order = await store.change(await found(store), wish, at)
+    assert (order.return_requested_at, order.words) == (at, "zu klein 🙁")
+    order = await store.change(order, partial(domain.accept_return, words="", now=at), at)
+    await hear(store, [(stories.reversed_payment(), at)])
+    assert await found(store) == replace(
+        order, reversed_at=at, steps={**order.steps, State.CANCELLED: at}
+    )
+
+
+async def test_what_is_refused_leaves_no_row_and_no_event(
+    store: OrderStore, dsn: str | None
+) -> None:
+    placed = domain.placed(stories.placed())
+    with pytest.raises(domain.NotShippableError):
+        await store.change(placed, partial(domain.ship, entered=PARCEL, now=NOW), NOW)
+    assert await store.find(placed.order_id) is None
+    assert await told(dsn, store) == []
+
+
+async def test_of_a_cancellation_and_a_parcel_at_the_same_instant_one_wins(
+    store: OrderStore, dsn: str | None
+) -> None:
+    orders = []
+    for number in range(12):
+        await hear(store, [(renumbered(event, number), at) for event, at in PAID])
+        orders.append(await found(store, number))
+    decisions = [
+        partial(domain.ship, entered=PARCEL, now=NOW),
+        partial(domain.cancel, words="", now=NOW),
+    ]
+
+    async def attempt(order: Order, decide: Any) -> State | None:
+        try:
+            return (await store.change(order, decide, NOW)).state
+        except (domain.NotShippableError, domain.NotCancellableError):
+            return None
+
+    ends = await asyncio.gather(*(attempt(order, do) for order in orders for do in decisions))
+    for order, pair in zip(orders, zip(ends[::2], ends[1::2], strict=True), strict=True):
+        assert pair in [(State.SHIPPED, None), (None, State.CANCELLED)]
+        stored = await store.find(order.order_id)
+        assert stored is not None
+        assert stored.state in pair
+    events_told = await told(dsn, store)
+    assert len(events_told) == len({order_id for _, order_id in events_told}) == len(orders)
+
+
+async def test_money_that_is_out_is_asked_for_again_by_one_copy_until_it_is_back(
+    store: OrderStore, dsn: str | None
+) -> None:
+    delivered = (stories.paid(2), stories.delivered(2))
+    await hear(store, [(stories.paid(1), NOW), *((event, NOW) for event in delivered)])
+    await hear(store, [(stories.cancelled(1), NOW), (stories.returned(2), NOW)])
+    await hear(store, [(stories.cancelled(3), NOW)])  # never paid
+    assert await store.untold_since() == NOW
+    due, again_at = NOW + domain.TELL_AGAIN, stories.at(500)
+    early = due - timedelta(microseconds=1)
+    assert await store.tell_again(early, limit=10, again_at=again_at) == 0
+    counts = await asyncio.gather(
+        *(store.tell_again(due, limit=10, again_at=again_at) for _ in range(3))
+    )
+    assert sum(counts) == 2
+    assert sorted(await told(dsn, store)) == [
+        ("OrderCancelled", stories.order_id(1)),
+        ("OrderReturned", stories.order_id(2)),
+    ]
+    await hear(store, [(stories.reversed_payment(1), NOW)])
+    assert await store.untold_since() == stories.returned().returned_at
+    assert await store.tell_again(again_at, limit=10, again_at=stories.at(999)) == 1
+    await hear(store, [(stories.reversed_payment(2), NOW)])
+    assert await store.untold_since() is None
+
+
+async def test_everybodys_orders_come_with_their_steps_newest_first(store: OrderStore) -> None:
+    for number in range(1, 5):
+        await hear(store, [(stories.placed(number, placed_at=stories.at(number)), NOW)])
+    await hear(store, [(stories.paid(2), NOW), (stories.failed(9), NOW)])
+    page = await store.page_all(None, offset=1, limit=2)
+    assert [order.order_id for order in page.orders] == [
+        stories.order_id(3),
+        stories.order_id(2),
+    ]
+    assert page.total == 4
+    assert page.orders[1] == await found(store, 2)
+    page = await store.page_all(State.CONFIRMED, offset=0, limit=5)
+    assert ([order.order_id for order in page.orders], page.total) == ([stories.order_id(2)], 1)
+    assert (await store.page_all(State.RETURNED, offset=0, limit=5)).orders == []

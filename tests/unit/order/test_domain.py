@@ -1,6 +1,7 @@
 """An order is the join of its events: order and repetition of what arrives never matter."""
 
 import itertools
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,15 @@ LIFE: tuple[tuple[events.Event, datetime], ...] = (
     (stories.captured(attempt=2), stories.at(6)),
     (stories.reversed_payment(attempt=2), stories.at(60)),
 )
+RETURNED: tuple[tuple[events.Event, datetime], ...] = (
+    *LIFE[:4],
+    (stories.expired(), stories.at(122)),
+    (stories.shipped(), stories.at(3600)),
+    (stories.shipped(tracking_number="SP-2", shipped_at=stories.at(7200)), stories.at(7200)),
+    (stories.delivered(), stories.at(86_400)),
+    (stories.returned(), stories.at(864_000)),
+    (stories.reversed_payment(attempt=2), stories.at(864_060)),
+)
 
 
 def fold(deliveries: Any) -> Order:
@@ -37,10 +47,50 @@ def test_every_permutation_with_duplicates_is_the_same_order(length: int) -> Non
         assert fold(permutation + permutation[::-1]) == expected
 
 
+@given(st.permutations(RETURNED), st.lists(st.sampled_from(RETURNED), max_size=10))
+def test_a_whole_life_ends_returned_in_whatever_order_it_is_heard(life: Any, again: Any) -> None:
+    order = fold([*again, *life])
+    assert order == fold(RETURNED)
+    status = domain.show_status(order)
+    assert (status.status, status.tracking_number) == ("returned", "SP-2")
+    assert [step.status for step in status.history] == [
+        *("pending", "confirmed", "shipped", "delivered", "returned")
+    ]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        (stories.cancelled(), stories.reversed_payment(attempt=2)),
+        (stories.shipped(), stories.delivered()),
+        (stories.returned(), stories.reversed_payment(attempt=2)),
+    ],
+)
+def test_every_permutation_of_each_end_is_the_same_order(tail: Any) -> None:
+    paid = (stories.placed(), stories.at(1)), (stories.paid(attempt=2), stories.at(5))
+    life = [*paid, *((event, stories.at(900_000 + n)) for n, event in enumerate(tail))]
+    expected = fold(life)
+    for permutation in itertools.permutations(life):
+        assert fold(permutation + permutation[::-1]) == expected
+
+
 views = st.builds(
-    lambda event, seconds: domain.observe(event, stories.at(seconds)),
-    st.sampled_from([event for event, _ in LIFE] + [stories.expired(), stories.cancelled()]),
+    lambda event, seconds, words, asked_at: replace(
+        domain.observe(event, stories.at(seconds)), words=words, return_requested_at=asked_at
+    ),
+    st.one_of(
+        st.sampled_from([event for event, _ in RETURNED] + [stories.cancelled()]),
+        st.builds(
+            lambda seconds, number: stories.shipped(
+                shipped_at=stories.at(seconds), tracking_number=number
+            ),
+            st.integers(3600, 3602),
+            st.sampled_from(["SP-1", "SP-2"]),
+        ),
+    ),
     st.integers(0, 300),
+    st.sampled_from(["", "too small"]),
+    st.sampled_from([None, stories.at(90_000), stories.at(90_001)]),
 )
 
 
@@ -52,6 +102,22 @@ def test_merge_is_a_join(one: Order, two: Order, three: Order) -> None:
     )
     assert domain.merge(one, one) == one
     assert domain.merge(domain.merge(one, two), two) == domain.merge(one, two)
+
+
+def test_a_parcel_of_an_order_nobody_heard_of_is_kept_until_its_details_come() -> None:
+    order = fold([(stories.shipped(), stories.at(3600))])
+    assert (order.state, order.details) == (State.SHIPPED, None)
+    order = fold([(stories.shipped(), stories.at(3600)), (stories.placed(), stories.at(1))])
+    assert (order.state, order.placed_at) == (State.SHIPPED, stories.at(1))
+    assert order.details is not None
+
+
+def test_money_is_out_until_its_return_is_heard() -> None:
+    life = [(stories.paid(), stories.at(5)), (stories.cancelled(), stories.at(9))]
+    assert not domain.wants_money_back(fold(life[1:])), "nothing was paid"
+    assert domain.tell_at(fold(life), stories.at(9)) == stories.at(9) + domain.TELL_AGAIN
+    life.append((stories.reversed_payment(), stories.at(12)))
+    assert domain.tell_at(fold(life), stories.at(12)) is None
 
 
 def test_payment_succeeded_alone_makes_a_confirmed_order() -> None:

@@ -16,6 +16,7 @@ from doorbuster.testing import stories
 from doorbuster.testing.orders import FakeCheckout, FakeInventory, FakeOrderStore
 
 ORDER = stories.order_id()
+ADMIN = stories.user_id(99)
 
 
 class ByName(web.Authenticator):
@@ -24,8 +25,11 @@ class ByName(web.Authenticator):
     async def check(self, request: Any, access: web.Access) -> None:
         name = auth.bearer(request.headers.get("Authorization"))
         match access:
-            case web.Users():
-                request[web.USER] = auth.UserClaims(user_id=name, role="buyer", session_id="s")
+            case web.Users(roles=roles):
+                role = "admin" if name == ADMIN else "buyer"
+                if roles and role not in roles:
+                    raise auth.ForbiddenError(name)
+                request[web.USER] = auth.UserClaims(user_id=name, role=role, session_id="s")
             case web.Callers(names=names) if name not in names:
                 raise auth.ForbiddenError(name)
 
@@ -38,6 +42,7 @@ async def shop() -> AsyncIterator[TestClient[Any, Any]]:
         checkout=FakeCheckout(),
         inventory=FakeInventory(),
         announce=bells.ring,
+        now=lambda: stories.at(60),
     )
     heard = [stories.placed(1), stories.paid(1)]
     heard += [
@@ -88,9 +93,21 @@ async def test_pages_come_newest_first_and_end(shop: TestClient[Any, Any]) -> No
     assert seen == [stories.order_id(number) for number in range(26, 1, -1)]
 
 
-@pytest.mark.parametrize("tail", ["", "/status", "/events"])
-async def test_other_peoples_orders_do_not_exist(shop: TestClient[Any, Any], tail: str) -> None:
-    answer = await shop.get(f"/v1/orders/{ORDER}{tail}", headers=as_user(2))
+@pytest.mark.parametrize(
+    ("method", "tail"),
+    [
+        ("GET", ""),
+        ("GET", "/status"),
+        ("GET", "/events"),
+        ("POST", "/cancel"),
+        ("POST", "/return"),
+    ],
+)
+@pytest.mark.parametrize("who", [2, 99])
+async def test_other_peoples_orders_do_not_exist(
+    shop: TestClient[Any, Any], method: str, tail: str, who: int
+) -> None:
+    answer = await shop.request(method, f"/v1/orders/{ORDER}{tail}", headers=as_user(who), json={})
     assert (answer.status, (await answer.json())["code"]) == (404, "UNKNOWN_ORDER")
 
 
@@ -198,3 +215,93 @@ async def test_bad_questions_are_refused(
     answer = await shop.post(f"/internal/v1/{question}", data=body, headers=headers)
     assert answer.status == status
     assert (await answer.json())["code"] in ("MALFORMED", "INVALID", "BODY_TOO_LARGE")
+
+
+ADMIN_CALLS = [("GET", ""), ("GET", f"/{ORDER}")]
+ADMIN_CALLS += [
+    ("POST", f"/{ORDER}/{what}") for what in ("shipments", "deliveries", "cancel", "returns")
+]
+PARCEL = {"carrier": "Swift Parcels", "trackingNumber": "SP-9"}
+
+
+@pytest.mark.parametrize(("method", "tail"), ADMIN_CALLS)
+async def test_only_admins_see_and_change_everybodys_orders(
+    shop: TestClient[Any, Any], method: str, tail: str
+) -> None:
+    url = f"/v1/admin/orders{tail}"
+    assert (await shop.request(method, url, json={})).status == 401
+    assert (await shop.request(method, url, json={}, headers=as_user())).status == 403
+
+
+@pytest.mark.parametrize(("method", "tail"), ADMIN_CALLS[1:])
+async def test_to_admins_an_order_that_is_not_is_unknown(
+    shop: TestClient[Any, Any], method: str, tail: str
+) -> None:
+    url = f"/v1/admin/orders{tail}".replace(ORDER, stories.order_id(404))
+    answer = await shop.request(
+        method, url, json=PARCEL if "ship" in tail else {}, headers=as_user(99)
+    )
+    assert (answer.status, (await answer.json())["code"]) == (404, "UNKNOWN_ORDER")
+
+
+async def test_everybodys_orders_are_listed_by_status(shop: TestClient[Any, Any]) -> None:
+    answer = await shop.get("/v1/admin/orders?size=1&page=26", headers=as_user(99))
+    body = await answer.json()
+    assert body["pagination"] == {"page": 26, "size": 1, "totalPages": 26, "totalItems": 26}
+    answer = await shop.get("/v1/admin/orders?status=confirmed", headers=as_user(99))
+    [found] = (await answer.json())["orders"]
+    assert (found["userId"], found["order"]["orderId"]) == (stories.user_id(), ORDER)
+    assert [step["status"] for step in found["status"]["history"]] == ["pending", "confirmed"]
+    answer = await shop.get("/v1/admin/orders?status=lost", headers=as_user(99))
+    assert (answer.status, (await answer.json())["code"]) == (422, "INVALID")
+
+
+async def test_each_refusal_has_its_code(shop: TestClient[Any, Any]) -> None:
+    async def refused(path: str, user: int, **body: Any) -> tuple[int, str]:
+        answer = await shop.post(path.format(ORDER), json=body, headers=as_user(user))
+        return answer.status, (await answer.json())["code"]
+
+    ours, theirs = "/v1/orders/{}", "/v1/admin/orders/{}"
+    assert await refused(f"{ours}/return", 1) == (409, "NOT_RETURNABLE")
+    assert await refused(f"{theirs}/returns", 99) == (409, "NOT_RETURNABLE")
+    assert await refused(f"{theirs}/deliveries", 99) == (409, "NOT_SHIPPED")
+    far = {**PARCEL, "estimatedDelivery": "0001-01-01T00:00:00+14:00"}
+    assert await refused(f"{theirs}/shipments", 99, **far) == (422, "INVALID")
+    answer = await shop.post(theirs.format(ORDER) + "/shipments", json=PARCEL, headers=as_user(99))
+    assert (answer.status, (await answer.json())["trackingNumber"]) == (200, "SP-9")
+    assert await refused(f"{ours}/cancel", 1) == (409, "NOT_CANCELLABLE")
+    assert await refused(f"{theirs}/cancel", 99) == (409, "NOT_CANCELLABLE")
+    late = {"deliveredAt": "9999-12-31T23:59:59-14:00"}
+    assert await refused(f"{theirs}/deliveries", 99, **late) == (422, "INVALID")
+    answer = await shop.post(theirs.format(ORDER) + "/deliveries", json={}, headers=as_user(99))
+    assert (await answer.json())["status"] == "delivered"
+    corrected = {**PARCEL, "trackingNumber": "SP-10"}
+    assert await refused(f"{theirs}/shipments", 99, **corrected) == (409, "NOT_SHIPPABLE")
+
+
+@pytest.mark.parametrize(
+    ("tail", "body"),
+    [
+        ("shipments", {}),
+        ("shipments", {**PARCEL, "carrier": ""}),
+        ("shipments", {**PARCEL, "trackingNumber": "<b>"}),
+        ("shipments", {**PARCEL, "trackingNumber": "1" * 101}),
+        ("shipments", {**PARCEL, "estimatedDelivery": "tomorrow"}),
+        ("shipments", {**PARCEL, "estimatedDelivery": "2026-12-01T10:00:00"}),
+        ("shipments", {**PARCEL, "price": 1}),
+        ("deliveries", {"deliveredAt": 7}),
+        ("deliveries", {"deliveredAt": "2026-12-01T10:00:00"}),
+        ("cancel", {"reason": "x" * 501}),
+        ("cancel", {"reason": None}),
+        ("cancel", {"refund": True}),
+        ("returns", ["reason"]),
+    ],
+)
+async def test_bad_bodies_are_refused_and_change_nothing(
+    shop: TestClient[Any, Any], tail: str, body: Any
+) -> None:
+    url = f"/v1/admin/orders/{ORDER}"
+    answer = await shop.post(f"{url}/{tail}", json=body, headers=as_user(99))
+    assert (answer.status, (await answer.json())["code"]) == (422, "INVALID")
+    seen = await (await shop.get(url, headers=as_user(99))).json()
+    assert (seen["order"]["status"], seen["status"]["trackingNumber"]) == ("confirmed", None)

@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 
-from doorbuster.contracts import internal
+from doorbuster.contracts import api, fulfilment, internal
 from doorbuster.kit.consumer import Delivery
-from doorbuster.order.domain import SWEEP_AGAIN, State, UnknownOrderError
-from doorbuster.order.usecases import Orders
+from doorbuster.order.domain import (
+    SWEEP_AGAIN,
+    TELL_AGAIN,
+    NotCancellableError,
+    NotShippableError,
+    State,
+    UnknownOrderError,
+)
+from doorbuster.order.usecases import WITHOUT_ADDRESS, Orders
 from doorbuster.testing import stories
 from doorbuster.testing.orders import FakeCheckout, FakeInventory, FakeOrderStore
 
@@ -26,23 +33,31 @@ class World:
         )
         self.time: datetime = stories.at(10)
         self.announced: list[str] = []
+        self.woken = 0
         self.orders = Orders(
             store=self.store,
             checkout=self.checkout,
             inventory=self.inventory,
             now=lambda: self.time,
             announce=self.announced.extend,
+            wake=self.wake,
         )
+
+    def wake(self) -> None:
+        self.woken += 1
 
     async def hear(self, *events: Any) -> None:
         await self.orders.take_in(
             [Delivery(event=event, topic=stories.TOPIC, carrier={}) for event in events]
         )
 
-    def placed_at_checkout(self) -> None:
+    def placed_at_checkout(self, **more: Any) -> None:
         event = stories.placed()
         fields = {name: getattr(event, name) for name in event.__struct_fields__}
-        self.checkout.placed[ORDER] = internal.PlacedOrder(**fields)
+        self.checkout.placed[ORDER] = internal.PlacedOrder(**fields, **more)
+
+    def told(self) -> list[str]:
+        return [event.type for event in self.store.told]
 
     def reserved(self, state: Any) -> None:
         self.inventory.reservations[ORDER] = internal.ReservationState(
@@ -178,3 +193,117 @@ async def test_the_age_of_the_oldest_order_counts_from_when_it_should_have_been_
     await world.hear(stories.failed(3))  # nothing else is known of it
     world.time = stories.at(1000)
     assert await world.orders.oldest_seconds() == 1000 - 121 - 10
+
+
+PARCEL = fulfilment.Shipment(carrier="Swift Parcels", tracking_number="SP-9")
+ADDRESS = api.DeliveryAddress(
+    recipient="Ada", line1="1 Lane", city="Wien", postal_code="1010", country="AT"
+)
+TOTALS = internal.TotalsMinor(
+    subtotal_minor=100_000, discount_minor=10_000, shipping_minor=500, tax_minor=9_400
+)
+
+
+async def test_an_order_is_shown_with_checkouts_totals_and_address(world: World) -> None:
+    await world.hear(stories.paid())
+    world.placed_at_checkout(totals=TOTALS, address=ADDRESS)
+    order = await world.orders.show(ORDER, BUYER)
+    assert order.address == ADDRESS
+    assert order.totals is not None
+    assert [str(amount) for amount in (order.totals.subtotal, order.totals.shipping)] == [
+        *("1000.00", "5.00")
+    ]
+    assert (await world.orders.show_to_admin(ORDER)).order == order
+
+
+async def test_without_checkout_an_order_is_shown_without_them_and_counted(world: World) -> None:
+    await world.hear(stories.paid())
+    world.checkout.away = True
+    before = WITHOUT_ADDRESS._value.get()
+    order = await world.orders.show(ORDER, BUYER)
+    assert (str(order.amount), order.totals, order.address) == ("999.00", None, None)
+    assert WITHOUT_ADDRESS._value.get() == before + 1
+
+
+async def test_a_paid_order_goes_all_the_way_and_back(world: World) -> None:
+    await world.hear(stories.placed(), stories.paid())
+    assert (await world.orders.ship(ORDER, PARCEL)).tracking_number == "SP-9"
+    status = await world.orders.deliver(ORDER, fulfilment.Delivered())
+    assert status.status == "delivered"
+    await world.orders.ask_return(ORDER, BUYER, "too small")
+    status = await world.orders.accept_return(ORDER, "")
+    assert status.status == "returned"
+    assert world.told() == ["OrderShipped", "OrderDelivered", "OrderReturned"]
+    assert world.woken >= 3
+    assert world.announced[-4:] == [ORDER] * 4
+
+
+async def test_repeating_what_was_done_answers_the_same_and_tells_nothing(world: World) -> None:
+    await world.hear(stories.placed(), stories.paid())
+    calls: list[Any] = [
+        lambda: world.orders.ship(ORDER, PARCEL),
+        lambda: world.orders.deliver(ORDER, fulfilment.Delivered()),
+        lambda: world.orders.ask_return(ORDER, BUYER, "too small"),
+        lambda: world.orders.accept_return(ORDER, "fine"),
+    ]
+    for call in calls:
+        first = await call()
+        told = world.told()
+        assert (await call(), world.told()) == (first, told)
+
+
+async def test_an_order_that_only_checkout_knows_may_be_cancelled(world: World) -> None:
+    world.placed_at_checkout()
+    assert (await world.orders.cancel(ORDER, BUYER, "")).status == "cancelled"
+    assert world.told() == ["OrderCancelled"]
+    await world.hear(stories.expired())
+    assert (await world.orders.show_status(ORDER, BUYER)).status == "cancelled"
+
+
+@pytest.mark.parametrize("call", ["cancel", "ask_return"])
+async def test_other_peoples_orders_are_left_alone(world: World, call: str) -> None:
+    await world.hear(stories.placed(), stories.paid())
+    with pytest.raises(UnknownOrderError):
+        await getattr(world.orders, call)(ORDER, stories.user_id(2), "")
+    assert world.store.orders[ORDER].state is State.CONFIRMED
+
+
+async def test_what_is_refused_changes_nothing(world: World) -> None:
+    await world.hear(stories.placed(), stories.paid())
+    await world.orders.cancel(ORDER, BUYER, "")
+    with pytest.raises(NotShippableError):
+        await world.orders.ship(ORDER, PARCEL)
+    assert world.store.orders[ORDER].shipment is None
+    await world.hear(stories.placed(2), stories.paid(2), stories.shipped(2))
+    with pytest.raises(NotCancellableError):
+        await world.orders.cancel(stories.order_id(2), None, "")
+    assert world.told() == ["OrderCancelled"]
+
+
+async def test_a_payment_that_beats_the_cancellation_is_asked_back(world: World) -> None:
+    await world.hear(stories.placed())
+    await world.orders.cancel(ORDER, BUYER, "")
+    world.time = stories.at(100)
+    await world.orders.tell_again()
+    assert world.told() == ["OrderCancelled"], "nothing was paid"
+    await world.hear(stories.paid())
+    assert (await world.orders.show_status(ORDER, BUYER)).status == "cancelled"
+    world.time = stories.at(100) + TELL_AGAIN
+    await world.orders.tell_again()
+    assert world.told() == ["OrderCancelled"] * 2
+    await world.hear(stories.reversed_payment())
+    world.time = stories.at(1000)
+    await world.orders.tell_again()
+    assert world.told() == ["OrderCancelled"] * 2
+
+
+async def test_the_age_of_money_counts_from_when_it_should_have_been_back(world: World) -> None:
+    await world.hear(stories.placed(), stories.paid())
+    assert await world.orders.oldest_untold_seconds() == 0
+    await world.orders.cancel(ORDER, BUYER, "")
+    world.time = stories.at(10 + 10 + 7)
+    assert await world.orders.oldest_untold_seconds() == 7
+    await world.orders.tell_again()
+    assert await world.orders.oldest_untold_seconds() == 7, "asked again is not back"
+    await world.hear(stories.reversed_payment())
+    assert await world.orders.oldest_untold_seconds() == 0

@@ -93,7 +93,7 @@ def deliver(order: Order, at: datetime | None, now: datetime) -> Change | None:
         return None
     if order.state is not State.SHIPPED:
         raise NotShippedError(f"the order is {order.state.lower()}")
-    at = at or now
+    at = at or max(now, order.placed_at)
     if not order.placed_at <= at <= now + CLOCKS_DIFFER:
         raise ImpossibleTimeError("deliveredAt must be after the order and not in the future")
     event = events.OrderDelivered(
