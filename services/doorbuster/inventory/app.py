@@ -6,6 +6,7 @@ from functools import partial
 
 import sqlalchemy as sa
 
+from doorbuster import availability
 from doorbuster.contracts import events
 from doorbuster.escrow import Escrow
 from doorbuster.kit import (
@@ -26,9 +27,10 @@ from doorbuster.kit import (
 from .clients import PaymentVerdicts
 from .config import Config
 from .consumers import TYPES, PaymentEvents
-from .routes import ERRORS, MAX_BODY_BYTES, Control, Reservations
+from .routes import ERRORS, MAX_BODY_BYTES, Control, Reservations, Stock
 from .storage import ControlStore, Ledger, StockStore, open_database
-from .usecases.control import ControlRoom, SaleBoard
+from .usecases.availability import AvailabilityWriter, SaleTurns
+from .usecases.control import ControlRoom, SaleBoard, StockDesk
 from .usecases.pay import Payments, PinSweep
 from .usecases.reap import HoldReaper, PermitReaper, ReturnWorker
 from .usecases.reserve import Reserver
@@ -57,12 +59,16 @@ async def build() -> AsyncIterator[process.Service]:
         warmer = Warmer(stock, escrow)
         returns = ReturnWorker(stock, escrow, warmer)
         payments = Payments(ledger, warmer, relay.wake, returns.wake)
+        signer = auth.ServiceSigner("inventory", settings.service_key_file)
         payment = client.ServiceClient(
-            callee="payment",
-            urls=settings.payment_urls,
-            session=session,
-            signer=auth.ServiceSigner("inventory", settings.service_key_file),
+            callee="payment", urls=settings.payment_urls, session=session, signer=signer
         )
+        user = client.ServiceClient(
+            callee="user", urls=settings.user_urls, session=session, signer=signer
+        )
+        cache = await enter(availability.open_cache(settings.redis_url, stock.availability))
+        writer = AvailabilityWriter(stock, store.changes, cache)
+        turns = SaleTurns(stock)
         sweep = PinSweep(
             ledger,
             PaymentVerdicts(service=payment),
@@ -80,6 +86,8 @@ async def build() -> AsyncIterator[process.Service]:
             ("permit_reaper", permits.step, 1.0, None),
             ("reconciler", reconciler.step, 1.0, None),
             ("pin_sweep", sweep.step, 2.0, None),
+            ("sale_turns", turns.step, 0.5, None),
+            ("availability", writer.step, 5.0, store.changes.wake),
         ):
             await enter(process.repeating(name, step, every_seconds=seconds, wake=wake))
         await enter(
@@ -92,6 +100,7 @@ async def build() -> AsyncIterator[process.Service]:
                     "permit_reaper": permits.oldest_seconds,
                     "reconciler": reconciler.oldest_seconds,
                     "pin_sweep": sweep.oldest_seconds,
+                    "sale_turns": turns.oldest_seconds,
                 }
             )
         )
@@ -113,11 +122,13 @@ async def build() -> AsyncIterator[process.Service]:
         opened.push_async_callback(reserver.close)
         reservations = Reservations(reserver, payments, warmer, SaleBoard(control_store), ledger)
         control = Control(ControlRoom(control_store, stock, escrow, warmer))
+        shelf = Stock(stock, StockDesk(control_store, warmer))
         app = web.create_app(
-            routes=[*reservations.routes(), *control.routes()],
+            routes=[*reservations.routes(), *control.routes(), *shelf.routes()],
             errors={**database.ERRORS, **ERRORS},
             authenticator=web.Authenticator(
-                services=auth.ServiceVerifier("inventory", settings.service_keys_dir)
+                users=auth.UserVerifier(client.jwks_fetcher(user)),
+                services=auth.ServiceVerifier("inventory", settings.service_keys_dir),
             ),
             max_body_bytes=MAX_BODY_BYTES,
         )

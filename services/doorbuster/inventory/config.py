@@ -18,6 +18,7 @@ class Config:
     redis_url: str = setting("DOORBUSTER_REDIS_URL", secret=True)
     kafka_bootstrap: str = setting("DOORBUSTER_KAFKA_BOOTSTRAP")
     payment_urls: tuple[str, ...] = setting("DOORBUSTER_PAYMENT_URLS", comma_list)
+    user_urls: tuple[str, ...] = setting("DOORBUSTER_USER_URLS", comma_list)
     service_key_file: Path = setting("DOORBUSTER_SERVICE_KEY_FILE", Path)
     service_keys_dir: Path = setting("DOORBUSTER_SERVICE_KEYS_DIR", Path)
     pin_sweep_seconds: float = setting("DOORBUSTER_PIN_SWEEP_SECONDS", float, default=10.0)

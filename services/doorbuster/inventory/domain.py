@@ -32,6 +32,14 @@ class OverlapError(ControlError):
     """Another sale of the product is open at some time of the window."""
 
 
+class ManagedByPoolError(ControlError):
+    """An InventoryPool says how many units there are."""
+
+
+class UnknownProductError(Exception):
+    """There is no such product, or it never had any stock."""
+
+
 class UnknownOrderError(Exception):
     """There is no reservation of this order."""
 
@@ -234,11 +242,21 @@ def check_pool(stored: StoredPool, spec: control.PoolSpec) -> None:
         if stored.owner_uid != spec.owner_uid:
             raise ResourceConflictError(f"the stock belongs to the pool {stored.owner_uid}")
         _check_age(stored.fence, stored.generation, fence=spec.fence, generation=spec.generation)
-    committed = stored.reserved + stored.sold
-    if spec.capacity < committed:
+    _check_committed(stored, spec.capacity)
+
+
+def check_level(stored: StoredPool, total: int) -> None:
+    """Raise ManagedByPoolError or BelowCommittedError unless a merchant may set ``total`` units."""
+    if stored.owner_uid is not None:
+        raise ManagedByPoolError("an InventoryPool says how many units of this product there are")
+    _check_committed(stored, total)
+
+
+def _check_committed(stored: StoredPool, total: int) -> None:
+    if total < stored.reserved + stored.sold:
         raise BelowCommittedError(
             f"{stored.sold} units are sold and {stored.reserved} reserved,"
-            f" so the capacity cannot be {spec.capacity}"
+            f" so there cannot be {total}"
         )
 
 

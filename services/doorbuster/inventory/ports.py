@@ -70,3 +70,21 @@ class ReservationFinder(Protocol):
     async def unreturned(self, attempts: Sequence[internal.Attempt]) -> list[str]:
         """Return the orders whose units these attempts hold: PAYING or SOLD."""
         ...
+
+
+class AvailableStock(Protocol):
+    """What anybody could reserve now."""
+
+    async def availability(
+        self, product_ids: Sequence[str], order_ids: Sequence[str] = ()
+    ) -> list[internal.Availability]:
+        """Return it for these products and for those of these orders; products without stock are missing."""
+        ...
+
+    async def turned(self) -> Mapping[str, float]:
+        """Return the products of which a sale opened or closed since their last version, and seconds since then."""
+        ...
+
+    async def touch(self, product_ids: Sequence[str]) -> None:
+        """Give these products a new version."""
+        ...

@@ -1,4 +1,4 @@
-"""HTTP of inventory: batches for checkout, payment's unpin and question, the operator's control API."""
+"""HTTP of inventory: batches for checkout, payment's unpin and question, stock, the operator's control API."""
 
 import re
 from datetime import timedelta
@@ -8,12 +8,12 @@ import msgspec
 from aiohttp import web as aiohttp_web
 from msgspec import Meta
 
-from doorbuster.contracts import control, internal
+from doorbuster.contracts import control, internal, shopping
 from doorbuster.kit import coalescer, ids, web
 
 from . import domain
-from .ports import ReservationFinder
-from .usecases.control import ControlRoom, SaleBoard
+from .ports import AvailableStock, ReservationFinder
+from .usecases.control import ControlRoom, SaleBoard, StockDesk
 from .usecases.pay import Payments
 from .usecases.reserve import Reserver
 from .usecases.warm import Warmer
@@ -21,6 +21,7 @@ from .usecases.warm import Warmer
 MAX_ITEMS = 512
 MAX_LINES = 64
 MAX_WARM = 256
+MAX_ASKED = 200
 MAX_SALE_ITEMS = 64
 MAX_WINDOW = timedelta(hours=168)
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -45,6 +46,12 @@ ERRORS: dict[type[Exception], web.ErrorShape] = {
     ),
     domain.UnknownOrderError: web.ErrorShape(
         status=404, code="UNKNOWN_ORDER", title="There is no reservation of this order"
+    ),
+    domain.ManagedByPoolError: web.ErrorShape(
+        status=409, code="MANAGED_BY_POOL", title="An InventoryPool sets this stock"
+    ),
+    domain.UnknownProductError: web.ErrorShape(
+        status=404, code="UNKNOWN_PRODUCT", title="No stock of this product is known"
     ),
     coalescer.QueueFullError: web.ErrorShape(
         status=503, code="UNAVAILABLE", title="Too many calls wait already", retry_after=1
@@ -261,6 +268,58 @@ class Reservations:
             web.Route(method=method, path=f"/internal/v1/{path}", handler=handler, access=access)
             for method, path, handler, access in table
         ]
+
+
+class Stock:
+    """What is available, for those who show it; how much there is, for merchants."""
+
+    def __init__(self, available: AvailableStock, desk: StockDesk) -> None:
+        self._available = available
+        self._desk = desk
+
+    async def availability(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``POST /internal/v1/availability``."""
+        wanted = await web.read_json(request, internal.ProductIds)
+        _require(0 < len(wanted.ids) <= MAX_ASKED, f"1 to {MAX_ASKED} products")
+        for product_id in wanted.ids:
+            _check_names(product_id=product_id)
+        items = await self._available.availability(wanted.ids)
+        return web.json_response(internal.Availabilities(items=items))
+
+    async def read(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``GET /v1/admin/stock/{productId}``."""
+        return web.json_response(await self._desk.read(_product_id(request)))
+
+    async def put(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``PUT /v1/admin/stock/{productId}``: a level, so it may be repeated."""
+        product_id = _product_id(request)
+        level = await web.read_json(request, shopping.StockLevel)
+        return web.json_response(await self._desk.put(product_id, level.total))
+
+    def routes(self) -> list[web.Route]:
+        """Return the routes."""
+        merchant = web.Users(roles=frozenset({"merchant", "admin"}))
+        table = (
+            (
+                "POST",
+                "/internal/v1/availability",
+                self.availability,
+                web.callers("product", "cart", "search"),
+            ),
+            ("GET", "/v1/admin/stock/{product_id}", self.read, merchant),
+            ("PUT", "/v1/admin/stock/{product_id}", self.put, merchant),
+        )
+        return [
+            web.Route(method=method, path=path, handler=handler, access=access)
+            for method, path, handler, access in table
+        ]
+
+
+def _product_id(request: aiohttp_web.Request) -> str:
+    product_id = request.match_info["product_id"]
+    if not ids.is_id(product_id, "prod"):
+        raise domain.UnknownProductError("this is no product id")
+    return product_id
 
 
 class Control:

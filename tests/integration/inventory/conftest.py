@@ -13,10 +13,12 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from doorbuster import availability
 from doorbuster.contracts import control, internal
 from doorbuster.escrow import Escrow, Permit, PermitRequest
 from doorbuster.inventory.storage import ControlStore, Ledger, StockStore, open_database
-from doorbuster.inventory.usecases.control import ControlRoom
+from doorbuster.inventory.usecases.availability import AvailabilityWriter, SaleTurns
+from doorbuster.inventory.usecases.control import ControlRoom, StockDesk
 from doorbuster.inventory.usecases.pay import Payments
 from doorbuster.inventory.usecases.reap import HoldReaper, PermitReaper, ReturnWorker
 from doorbuster.inventory.usecases.reserve import Reserver
@@ -49,6 +51,10 @@ class Shop:
     returns: ReturnWorker
     reconciler: Reconciler
     room: ControlRoom
+    desk: StockDesk
+    cache: availability.AvailabilityCache
+    writer: AvailabilityWriter
+    turns: SaleTurns
     redis_client: Redis
     fence: int = 0
 
@@ -306,6 +312,7 @@ async def open_shop(inventory_dsn: str, redis_url: str) -> AsyncIterator[Shop]:
         store = ControlStore(database)
         warmer = Warmer(stock, escrow)
         returns = ReturnWorker(stock, escrow, warmer)
+        cache = availability.AvailabilityCache(client, stock.availability)
         made = Shop(
             dsn=inventory_dsn,
             ledger=ledger,
@@ -319,6 +326,10 @@ async def open_shop(inventory_dsn: str, redis_url: str) -> AsyncIterator[Shop]:
             returns=returns,
             reconciler=Reconciler(stock, escrow, warmer),
             room=ControlRoom(store, stock, escrow, warmer),
+            desk=StockDesk(store, warmer),
+            cache=cache,
+            writer=AvailabilityWriter(stock, database.changes, cache),
+            turns=SaleTurns(stock),
             redis_client=client,
         )
         made.fence = (
@@ -328,6 +339,7 @@ async def open_shop(inventory_dsn: str, redis_url: str) -> AsyncIterator[Shop]:
         ).fence
         yield made
         await made.reserver.close()
+        await cache.close()
 
 
 @pytest.fixture

@@ -23,14 +23,18 @@ from doorbuster.escrow import Escrow, EscrowAwayError, PermitRequest
 from doorbuster.kit import ids, redis
 from doorbuster.testing import processes
 
-CALLERS = ("inventory", "checkout", "payment", "operator", "order", "gateway")
+CALLERS = ("inventory", "checkout", "payment", "operator", "order", "gateway", "cart")
 
 
-class Payment:
-    """Payment's word on attempts, over HTTP; final once said."""
+class Neighbours:
+    """Payment's word on attempts, final once said, and user's public keys, over HTTP."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: processes.Keys) -> None:
         self.words: dict[tuple[str, int], str] = {}
+        self._keys = keys
+
+    async def jwks(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._keys.jwks(), content_type="application/json")
 
     async def verdicts(self, request: web.Request) -> web.Response:
         items = (await request.json())["items"]
@@ -44,6 +48,7 @@ class Payment:
     async def listening(self) -> AsyncIterator[str]:
         app = web.Application()
         app.router.add_post("/internal/v1/payments:verdicts", self.verdicts)
+        app.router.add_get("/.well-known/jwks.json", self.jwks)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         port = processes.free_port()
@@ -59,7 +64,7 @@ class House:
     env: dict[str, str]
     keys: processes.Keys
     session: aiohttp.ClientSession
-    payment: Payment
+    payment: Neighbours
     folder: Path
 
     def starting(self, name: str, port: int | None = None) -> Any:
@@ -113,9 +118,9 @@ class House:
 async def house(inventory_dsn: str, fresh_redis: str, tmp_path: Path) -> AsyncIterator[House]:
     """Everything a process needs, except Kafka: nobody listens there."""
     async with AsyncExitStack() as opened:
-        payment = Payment()
-        payment_url = await opened.enter_async_context(payment.listening())
         keys = processes.Keys(tmp_path / "keys", CALLERS)
+        payment = Neighbours(keys)
+        payment_url = await opened.enter_async_context(payment.listening())
         timeout = aiohttp.ClientTimeout(total=5)
         session = await opened.enter_async_context(aiohttp.ClientSession(timeout=timeout))
         env = {
@@ -123,6 +128,7 @@ async def house(inventory_dsn: str, fresh_redis: str, tmp_path: Path) -> AsyncIt
             "DOORBUSTER_REDIS_URL": fresh_redis,
             "DOORBUSTER_KAFKA_BOOTSTRAP": "127.0.0.1:1",
             "DOORBUSTER_PAYMENT_URLS": payment_url,
+            "DOORBUSTER_USER_URLS": payment_url,
             "DOORBUSTER_PIN_SWEEP_SECONDS": "0.5",
             **keys.env("inventory"),
         }
@@ -169,6 +175,7 @@ ROUTES = [
     ("POST", "/internal/v1/unpins", "payment"),
     ("POST", "/internal/v1/reservations:unreturned", "payment"),
     ("POST", "/internal/v1/warm", "checkout"),
+    ("POST", "/internal/v1/availability", "cart"),
     ("POST", "/control/v1/fences", "operator"),
     ("PUT", "/control/v1/sales/uid-hostile", "operator"),
     ("PUT", "/control/v1/pools/hostile", "operator"),
@@ -278,6 +285,56 @@ async def test_only_the_named_callers_are_let_in(house: House) -> None:
             running.url, "GET", "/internal/v1/reservations/order_x", caller="order"
         )
         assert (status, answer["code"]) == (404, "UNKNOWN_ORDER")
+
+
+async def test_merchants_set_stock_others_do_not_and_the_shop_sees_it(
+    house: House, sku: str
+) -> None:
+    async with house.starting("a") as running:
+        product_id = ids.product_id(sku)
+
+        async def stock(
+            method: str, body: Any = None, *, role: str = "merchant", of: str = product_id
+        ) -> tuple[int, Any]:
+            async with house.session.request(
+                method,
+                f"{running.url}/v1/admin/stock/{of}",
+                json=body,
+                headers=house.keys.as_user("user_m", role),
+            ) as response:
+                return response.status, await response.json()
+
+        for role in ("buyer", ""):
+            assert (await stock("PUT", {"total": 5}, role=role))[0] == 403
+        assert (await stock("GET"))[1]["code"] == "UNKNOWN_PRODUCT"
+        assert (await stock("PUT", {"total": 5}, of="prod_x"))[1]["code"] == "UNKNOWN_PRODUCT"
+        for junk in (
+            None,
+            {},
+            {"total": -1},
+            {"total": HUGE},
+            {"total": "5"},
+            {"total": 5, "x": 1},
+        ):
+            status, answer = await stock("PUT", junk)
+            assert status in (400, 422), junk
+            assert answer["code"]
+        status, first = await stock("PUT", {"total": 5}, role="admin")
+        assert (status, first["total"], first["available"]) == (200, 5, 5)
+        assert await stock("PUT", {"total": 5}) == (200, first)
+        question = {"ids": [product_id, ids.product_id(f"{sku}-other")]}
+        _, told = await house.call(
+            running.url, "POST", "/internal/v1/availability", question, caller="cart"
+        )
+        assert [(item["productId"], item["qty"]) for item in told["items"]] == [(product_id, 5)]
+        await house.open_sale(running.url, sku, 4)
+        status, answer = await stock("PUT", {"total": 9})
+        assert (status, answer["code"]) == (409, "MANAGED_BY_POOL")
+        async with redis.open_redis(house.env["DOORBUSTER_REDIS_URL"]) as client:
+            deadline = time.monotonic() + 20
+            while not (await client.get(f"avail:{{{product_id}}}") or b"").endswith(b" 4"):
+                assert time.monotonic() < deadline, "the cache was not written"
+                await asyncio.sleep(0.05)
 
 
 @dataclass

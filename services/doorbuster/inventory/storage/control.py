@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from doorbuster.contracts import control, events, internal
+from doorbuster.contracts import control, events, internal, shopping
 from doorbuster.inventory import domain
 from doorbuster.kit import ids
 
@@ -18,7 +18,7 @@ RETURNING fence
 """
 _ADD_PRODUCTS = """
 INSERT INTO inventory (product_id, sku) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1
-ON CONFLICT DO NOTHING
+ON CONFLICT (product_id) DO UPDATE SET sku = excluded.sku WHERE inventory.sku IS NULL
 """
 _LOCK_PRODUCTS = (
     "SELECT * FROM inventory WHERE product_id = ANY ($1) ORDER BY product_id FOR UPDATE"
@@ -79,6 +79,7 @@ class ControlStore:
             if changed:
                 await connection.execute(sql("bump_all"), changed)
                 await connection.execute("SELECT note_sold_out($1)", changed)
+        self._database.changes.of_products(changed)
         return changed
 
     async def put_pool(self, sku: str, spec: control.PoolSpec) -> list[str]:
@@ -102,7 +103,38 @@ class ControlStore:
             if is_same:
                 return []
             await connection.execute("SELECT note_sold_out($1)", [product_id])
+        self._database.changes.of_products([product_id])
         return [product_id]
+
+    async def put_level(self, product_id: str, total: int) -> bool:
+        """Store how many units there are of a product without a pool; tells whether its epoch went up for it."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_ADD_PRODUCTS, [product_id], [None])
+            (row,) = await connection.fetch(_LOCK_PRODUCTS, [product_id])
+            domain.check_level(_stored_pool(row), total)
+            if row["total_qty"] == total:
+                return False
+            await connection.execute(sql("put_level"), product_id, total)
+            await connection.execute("SELECT note_sold_out($1)", [product_id])
+        self._database.changes.of_products([product_id])
+        return True
+
+    async def level(self, product_id: str) -> shopping.Stock | None:
+        """Return the stock of a product; None when it never had any."""
+        rows = await self._database.fetch(
+            "SELECT * FROM inventory WHERE product_id = $1", product_id
+        )
+        if not rows:
+            return None
+        row = rows[0]
+        return shopping.Stock(
+            product_id=product_id,
+            total=row["total_qty"],
+            available=row["available_qty"],
+            reserved=row["reserved_qty"],
+            sold=row["sold_qty"],
+            managed_by_pool=row["owner_uid"] is not None,
+        )
 
     async def release_pool(self, sku: str, *, owner_uid: str, fence: int) -> None:
         """Let another owner have the stock; the units stay as they are. Nothing to do if it has none."""

@@ -60,6 +60,8 @@ class Ledger:
             [line.epoch for _, line in lines],
             self._hold_seconds,
         )
+        # Of the refused ones too: holds that were over may have been released for them.
+        self._database.changes.of_products({line.product_id for _, line in lines})
         return [
             Reserved(
                 outcome=row["outcome"],
@@ -132,7 +134,12 @@ class Ledger:
 
     async def decline(self, attempts: Sequence[internal.Attempt]) -> int:
         """Note attempts that ended without a charge; returns how many orders moved."""
-        return await self._moved("SELECT decline_attempts($1, $2)", attempts)
+        moved: int = await self._database.value(
+            "SELECT decline_attempts($1, $2)", *_split(attempts)
+        )
+        if moved:
+            self._database.changes.of_orders(attempt.order_id for attempt in attempts)
+        return moved
 
     async def confirm(self, attempts: Sequence[internal.Attempt]) -> dict[str, tuple[str, int]]:
         """Note attempts that were paid; returns the state and attempt of every order known."""
@@ -144,16 +151,14 @@ class Ledger:
         products: list[str] = await self._database.value(
             "SELECT take_back($1, $2)", *_split(attempts)
         )
+        self._database.changes.of_products(products)
         return products
-
-    async def _moved(self, statement: str, attempts: Sequence[internal.Attempt]) -> int:
-        moved: int = await self._database.value(statement, *_split(attempts))
-        return moved
 
     async def expire_holds(self, limit: int) -> int:
         """Release holds past their pay-by; returns how many."""
-        released: int = await self._database.value("SELECT expire_holds($1)", limit)
-        return released
+        released: list[str] = await self._database.value("SELECT expire_holds($1)", limit)
+        self._database.changes.of_orders(released)
+        return len(released)
 
     async def bury(self, order_ids: Sequence[str]) -> dict[str, Buried]:
         """Bury order ids that never reserved; returns what is stored of all of them."""

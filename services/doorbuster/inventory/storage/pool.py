@@ -9,6 +9,8 @@ from typing import Any
 import asyncpg
 import sqlalchemy as sa
 
+from .changes import Changes
+
 CONNECTIONS = 6
 CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 5.0
@@ -45,10 +47,14 @@ def _away_named() -> Iterator[None]:
 
 
 class Database:
-    """A pool of at most ``CONNECTIONS`` connections; every wait has a deadline."""
+    """A pool of at most ``CONNECTIONS`` connections; every wait has a deadline.
+
+    ``changes`` is told by the stores of what their transactions moved.
+    """
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self.changes = Changes()
 
     async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
         """Run one statement in its own transaction and return its rows; raises StoreAwayError."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from doorbuster.contracts import internal
 from doorbuster.escrow import Gate, Return
 from doorbuster.inventory.domain import GateFacts
 
@@ -86,6 +87,28 @@ class StockStore:
     async def note_sold_out(self, product_ids: Sequence[str]) -> None:
         """Put right which sales of these products are sold out."""
         await self._database.fetch("SELECT note_sold_out($1)", list(product_ids))
+
+    async def availability(
+        self, product_ids: Sequence[str], order_ids: Sequence[str] = ()
+    ) -> list[internal.Availability]:
+        """Return what anybody could reserve now of these products and of those of these orders."""
+        rows = await self._database.fetch(sql("availability"), list(product_ids), list(order_ids))
+        return [
+            internal.Availability(
+                product_id=row["product_id"], qty=row["qty"], version=row["version"]
+            )
+            for row in rows
+        ]
+
+    async def turned(self) -> dict[str, float]:
+        """Return the products of which a sale has opened or closed since their last version, and seconds since then."""
+        rows = await self._database.fetch(sql("turned"))
+        return {row["product_id"]: row["seconds"] for row in rows}
+
+    async def touch(self, product_ids: Sequence[str]) -> None:
+        """Give these products a new version."""
+        await self._database.fetch(sql("touch"), list(product_ids))
+        self._database.changes.of_products(product_ids)
 
     async def claim_returns(self, *, lease_seconds: float, limit: int) -> list[PendingReturn]:
         """Return released units that are due to go back to Redis; nobody else gets them for ``lease_seconds``."""

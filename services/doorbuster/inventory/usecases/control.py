@@ -5,9 +5,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from doorbuster.contracts import control, internal
+from doorbuster.contracts import control, internal, shopping
 from doorbuster.escrow import Escrow, EscrowAwayError, Survey
-from doorbuster.inventory.domain import ARMED_REASONS, GateFacts, armed_reason
+from doorbuster.inventory.domain import (
+    ARMED_REASONS,
+    GateFacts,
+    UnknownProductError,
+    armed_reason,
+)
 from doorbuster.inventory.storage.control import ControlStore, allocated
 from doorbuster.inventory.storage.stock import StockStore
 
@@ -125,6 +130,30 @@ def _item_state(row: Any, *, is_armed: bool) -> control.SaleItemState:
         epoch=row["epoch"],
         armed=is_armed,
     )
+
+
+class StockDesk:
+    """Stock of products without a pool, as a merchant sets it."""
+
+    def __init__(self, store: ControlStore, warmer: Warmer) -> None:
+        self._store = store
+        self._warmer = warmer
+
+    async def read(self, product_id: str) -> shopping.Stock:
+        """Return the stock of a product; raises domain.UnknownProductError, StoreAwayError."""
+        stock = await self._store.level(product_id)
+        if stock is None:
+            raise UnknownProductError("this product has no stock yet")
+        return stock
+
+    async def put(self, product_id: str, total: int) -> shopping.Stock:
+        """Store a level and load it where a sale is on.
+
+        Raises domain.ManagedByPoolError, BelowCommittedError, StoreAwayError.
+        """
+        if await self._store.put_level(product_id, total):
+            await self._warmer.load_new([product_id])
+        return await self.read(product_id)
 
 
 class SaleBoard:

@@ -97,7 +97,8 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION expire_holds(at_most integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- Answers the orders that it released.
+CREATE OR REPLACE FUNCTION expire_holds(at_most integer) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
     due text[];
 BEGIN
@@ -105,13 +106,14 @@ BEGIN
                  WHERE state = 'HELD' AND expires_at <= clock_timestamp()
                  ORDER BY expires_at LIMIT at_most);
     IF cardinality(due) = 0 THEN
-        RETURN 0;
+        RETURN due;
     END IF;
     PERFORM lock_products_of(due);
     due := ARRAY(SELECT order_id FROM reservation
                  WHERE order_id = ANY (due) AND state = 'HELD' AND expires_at <= clock_timestamp()
                  ORDER BY order_id FOR UPDATE SKIP LOCKED);
-    RETURN release_locked(due, 'expired');
+    PERFORM release_locked(due, 'expired');
+    RETURN due;
 END
 $$;
 

@@ -5,7 +5,7 @@ SELECT pool.*, ARRAY(
            ORDER BY item.open_at
        ) AS bound_sales
 FROM inventory pool
-WHERE ($1::text IS NULL OR pool.sku = $1)
+WHERE pool.sku IS NOT NULL AND ($1::text IS NULL OR pool.sku = $1)
   AND (pool.revision > $2 OR EXISTS (
        SELECT 1 FROM sale_item item
        WHERE item.product_id = pool.product_id
