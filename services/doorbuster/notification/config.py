@@ -59,8 +59,33 @@ def mail_address(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SmsAccount:
+    """Who we are to the SMS provider; ``sender`` is our number (E.164) or an alphanumeric sender id."""
+
+    url: str
+    name: str
+    token: str
+    sender: str
+
+    @override
+    def __repr__(self) -> str:
+        return f"SmsAccount({self.url})"
+
+
+def web_address(text: str) -> str:
+    """Check that this is an HTTP base URL; raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise ValueError("not an HTTP URL")
+    return text.rstrip("/")
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotificationConfig:
-    """Where its store, its bus, the mail server and the user service are."""
+    """Where its store, its bus, its providers and its neighbours are.
+
+    Without ``sms_url`` nobody is told by SMS; without ``product_urls`` letters call products by their ids.
+    """
 
     dsn: str = config.setting("DOORBUSTER_NOTIFICATION_DSN", secret=True)
     kafka_bootstrap: str = config.setting("DOORBUSTER_KAFKA_BOOTSTRAP")
@@ -68,3 +93,25 @@ class NotificationConfig:
     smtp: SmtpServer = config.setting("DOORBUSTER_SMTP_URL", smtp_server, secret=True)
     mail_from: str = config.setting("DOORBUSTER_MAIL_FROM", mail_address)
     key_file: Path = config.setting("DOORBUSTER_SERVICE_KEY_FILE", Path)
+    product_urls: tuple[str, ...] = config.setting(
+        "DOORBUSTER_PRODUCT_URLS", config.comma_list, ()
+    )
+    sms_url: str = config.setting("DOORBUSTER_SMS_URL", web_address, "")
+    sms_account: str = config.setting("DOORBUSTER_SMS_ACCOUNT", default="")
+    sms_token: str = config.setting("DOORBUSTER_SMS_TOKEN", default="", secret=True)
+    sms_from: str = config.setting("DOORBUSTER_SMS_FROM", default="")
+
+    def sms(self) -> SmsAccount | None:
+        """Return the account at the SMS provider; None when SMS is off. Raises ConfigError when it is half told."""
+        if not self.sms_url:
+            return None
+        told = (self.sms_account, self.sms_token, self.sms_from)
+        if not all(told):
+            raise config.ConfigError(
+                "DOORBUSTER_SMS_URL needs DOORBUSTER_SMS_ACCOUNT, _TOKEN and _FROM"
+            )
+        if not (self.sms_account.isascii() and self.sms_account.isalnum()):
+            raise config.ConfigError("DOORBUSTER_SMS_ACCOUNT is not an account")
+        return SmsAccount(
+            url=self.sms_url, name=self.sms_account, token=self.sms_token, sender=self.sms_from
+        )

@@ -3,12 +3,10 @@
 from doorbuster.contracts import events
 from doorbuster.kit.consumer import Consumer
 
+from .domain import TOLD
 from .usecases import Notifications
 
-_TYPES: dict[str, type[events.Event]] = {
-    event.type: event
-    for event in (events.PaymentSucceeded, events.PaymentFailed, events.OrderExpired)
-}
+_TYPES: dict[str, type[events.Event]] = {event.type: event for event in TOLD}
 
 
 def consumers(bootstrap: str, notifications: Notifications) -> dict[str, Consumer]:

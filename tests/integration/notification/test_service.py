@@ -1,6 +1,7 @@
 """The notification service as a process: mail for every sale, through deaths of mail server, users and itself."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -17,12 +18,20 @@ from aiohttp import web as aiohttp_web
 from aiohttp.test_utils import TestServer
 from aiosmtpd.smtp import SMTP
 
+from devstack.stack import Stack
 from doorbuster.contracts import events, internal
 from doorbuster.kit import auth, bus, database, migrations, web
 from doorbuster.notification import storage
 from doorbuster.testing import broker, processes, stories
 
 PEOPLE = {stories.user_id(number): f"buyer-{number}@buyers.example" for number in range(1, 400)}
+PHONES = {stories.user_id(number): f"+4915510{number:06}" for number in range(1, 400)}
+SMS = {
+    "DOORBUSTER_SMS_ACCOUNT": "AC1",
+    "DOORBUSTER_SMS_TOKEN": "a-token",
+    "DOORBUSTER_SMS_FROM": "+15005550006",
+}
+PREFERENCES = "/v1/notifications/preferences"
 
 
 @dataclass
@@ -60,18 +69,30 @@ class Sink:
         email = PEOPLE.get(request.match_info["id"])
         if email is None:
             raise web.NotFoundError("no such user")
-        return web.json_response(internal.Contact(name="A Buyer", email=email))
+        phone = PHONES[request.match_info["id"]]
+        return web.json_response(internal.Contact(name="A Buyer", email=email, phone=phone))
+
+    async def keys_of_users(self, _request: aiohttp_web.Request) -> aiohttp_web.Response:
+        return aiohttp_web.Response(body=self.keys.jwks(), content_type="application/json")
 
     def app(self) -> aiohttp_web.Application:
-        route = web.Route(
-            method="GET",
-            path="/internal/v1/users/{id}/contact",
-            handler=self.contact,
-            access=web.callers("notification"),
-        )
+        routes = [
+            web.Route(
+                method="GET",
+                path="/internal/v1/users/{id}/contact",
+                handler=self.contact,
+                access=web.callers("notification"),
+            ),
+            web.Route(
+                method="GET",
+                path="/.well-known/jwks.json",
+                handler=self.keys_of_users,
+                access=web.Public(),
+            ),
+        ]
         verifier = auth.ServiceVerifier("user", self.keys.public)
         return web.create_app(
-            routes=[route], errors={}, authenticator=web.Authenticator(services=verifier)
+            routes=routes, errors={}, authenticator=web.Authenticator(services=verifier)
         )
 
 
@@ -81,9 +102,24 @@ class World:
     sink: Sink
     topic: str
     log: Path
+    sms_port: int
 
     def service(self) -> Any:
         return processes.running("notification", self.env, self.log)
+
+    def sms(self) -> Any:
+        env = {**SMS, "DOORBUSTER_SMS_STATE": str(self.log.with_name("sms.sqlite"))}
+        return processes.running("sms", env, self.log.with_name("sms.log"), port=self.sms_port)
+
+    def with_sms(self) -> None:
+        self.env |= {**SMS, "DOORBUSTER_SMS_URL": f"http://127.0.0.1:{self.sms_port}"}
+
+    def user(self, number: int = 1, role: str = "buyer") -> dict[str, str]:
+        return self.sink.keys.as_user(stories.user_id(number), role)
+
+    async def texts(self, session: aiohttp.ClientSession) -> list[str]:
+        async with session.get(f"http://127.0.0.1:{self.sms_port}/admin/messages") as answer:
+            return [message["recipient"] for message in (await answer.json())["messages"]]
 
     async def publish(self, *heard: events.Event) -> None:
         await broker.publish(self.env["DOORBUSTER_KAFKA_BOOTSTRAP"], self.topic, heard)
@@ -116,6 +152,7 @@ async def world(
     await migrations.upgrade("doorbuster.notification", fresh_postgres)
     async with database.open_engine(fresh_postgres) as engine, engine.begin() as connection:
         await connection.execute(sa.delete(storage.LETTER))
+        await connection.execute(sa.delete(storage.PREFERENCE))
     await broker.forget_everything(bootstrap)
     topic = events.sale_topic("tests", topic_prefix.rstrip("-"))
     await bus.ensure_topic(bootstrap, topic, partitions=3, replication=1)
@@ -135,7 +172,7 @@ async def world(
             "DOORBUSTER_MAIL_FROM": "shop@doorbuster.example",
             **keys.env("notification"),
         }
-        yield World(env, sink, topic, tmp_path / "notification.log")
+        yield World(env, sink, topic, tmp_path / "notification.log", processes.free_port())
 
 
 async def test_every_buyer_gets_one_mail_of_his_own(world: World) -> None:
@@ -153,23 +190,128 @@ async def test_every_buyer_gets_one_mail_of_his_own(world: World) -> None:
     assert set(await world.states()) == {"SENT"}
 
 
-async def test_while_the_mail_server_is_dead_letters_wait(world: World) -> None:
-    await world.sink.close()
-    async with world.service() as service:
-        await world.publish(stories.paid(1), stories.paid(2))
+async def test_while_both_providers_are_dead_letters_wait_and_go_out_once(
+    world: World, stack: Stack, servers: Callable[..., dict[str, str]]
+) -> None:
+    mails = Path(servers("smtp")["DOORBUSTER_SMTP_SINK_DIR"]) / "mails.jsonl"
+    world.with_sms()
+    world.env["DOORBUSTER_SMTP_URL"] = stack.env()["DOORBUSTER_SMTP_URL"]
+    stack.kill("smtp")
+    try:
+        async with world.service() as service, aiohttp.ClientSession() as session:
+            url = service.url + PREFERENCES
+            choice = {"email": True, "sms": True}
+            async with session.put(url, json=choice, headers=world.user()) as answer:
+                assert (answer.status, await answer.json()) == (200, choice)
+            await world.publish(stories.shipped(1), stories.shipped(2))
 
-        async def tried() -> bool:
-            return world.log.read_text().count("letter_attempted") >= 2
+            async def tried() -> bool:
+                return world.log.read_text().count("letter_attempted") >= 3
 
-        await until(tried, within_seconds=20, what="two attempts")
-        async with aiohttp.ClientSession() as session:
+            await until(tried, within_seconds=30, what="two mails and a text tried")
             assert await service.is_ready(session)
-        await world.sink.open()
+            stack.restart("smtp")
+            async with world.sms():
 
-        async def both() -> bool:
-            return len(world.sink.mails) == 2
+                async def all_sent() -> bool:
+                    return await world.states() == ["SENT"] * 3
 
-        await until(both, within_seconds=30, what="both mails after the server's return")
+                await until(all_sent, within_seconds=40, what="all sent after the return")
+                assert await world.texts(session) == [PHONES[stories.user_id(1)]]
+    finally:
+        stack.restart("smtp")
+    sent = [json.loads(line) for line in mails.read_text().splitlines()]
+    mine = sorted(mail["to"][0] for mail in sent if "is on its way" in mail["subject"])
+    assert mine == [PEOPLE[stories.user_id(1)], PEOPLE[stories.user_id(2)]]
+
+
+async def test_a_lost_reply_of_the_sms_provider_doubles_no_text(world: World) -> None:
+    world.with_sms()
+    async with (
+        world.sms() as sms,
+        world.service() as service,
+        aiohttp.ClientSession() as session,
+    ):
+        url, choice = service.url + PREFERENCES, {"email": False, "sms": True}
+        async with session.put(url, json=choice, headers=world.user()) as answer:
+            assert answer.status == 200
+        lost = {"dropReplyNext": 1}
+        async with session.put(f"{sms.url}/admin/behaviour", json=lost) as answer:
+            assert answer.status == 200
+        await world.publish(stories.paid(1))
+
+        async def settled() -> bool:
+            return sorted(await world.states()) == ["SENT", "SKIPPED"]
+
+        await until(settled, within_seconds=40, what="the text told")
+        assert len(await world.texts(session)) == 1
+    assert '"outcome": "LATER"' in world.log.read_text()
+    assert world.sink.mails == []
+
+
+async def test_an_admin_sees_what_failed_and_drives_it_again(world: World) -> None:
+    unknown = stories.user_id(999)
+    async with world.service() as service, aiohttp.ClientSession() as session:
+
+        async def ask(
+            method: str, path: str, headers: dict[str, str], **rest: Any
+        ) -> tuple[int, Any]:
+            async with session.request(
+                method, service.url + path, headers=headers, **rest
+            ) as answer:
+                return answer.status, await answer.json()
+
+        admin, letters, redrive = (
+            world.user(role="admin"),
+            "/v1/admin/letters",
+            "/v1/admin/letters:redrive",
+        )
+        await world.publish(stories.paid(999))
+
+        async def failed() -> bool:
+            return await world.states() == ["FAILED"]
+
+        await until(failed, within_seconds=30, what="a letter to nobody given up")
+        status, found = await ask("GET", letters, admin)
+        [shown] = found["letters"]
+        assert (status, found["pagination"]["totalItems"]) == (200, 1)
+        assert (shown["kind"], shown["channel"], shown["why"]) == (
+            "order-confirmed",
+            "email",
+            "the account is gone",
+        )
+        assert unknown not in json.dumps(found)
+        for headers, refused in (
+            ({}, 401),
+            (world.user(), 403),
+            (world.user(role="merchant"), 403),
+        ):
+            assert (await ask("GET", letters, headers))[0] == refused
+            assert (await ask("POST", redrive, headers, json={}))[0] == refused
+        bad: list[tuple[str, str, Any]] = [
+            *(("GET", f"{letters}?state=lost", None), ("GET", f"{letters}?size=101", None)),
+            *(("POST", redrive, {"letterIds": [""]}), ("POST", redrive, {"letters": []})),
+            *(("PUT", PREFERENCES, {"email": 1}), ("PUT", PREFERENCES, {"fax": True})),
+        ]
+        for method, path, body in bad:
+            status, problem = await ask(method, path, admin, json=body)
+            assert (status, problem["code"]) == (422, "INVALID"), path
+        strangers = {"letterIds": ["nothing", "order_1.order-confirmed.email"]}
+        assert await ask("POST", redrive, admin, json=strangers) == (200, {"redriven": 0})
+        assert await world.states() == ["FAILED"]
+        PEOPLE[unknown], PHONES[unknown] = "late@buyers.example", "+491551099999"
+        try:
+            chosen = {"letterIds": [shown["letterId"]]}
+            assert await ask("POST", redrive, admin, json=chosen) == (200, {"redriven": 1})
+
+            async def sent() -> bool:
+                return await world.states() == ["SENT"]
+
+            await until(sent, within_seconds=30, what="the letter driven again")
+        finally:
+            del PEOPLE[unknown], PHONES[unknown]
+        assert await ask("POST", redrive, admin, json={}) == (200, {"redriven": 0})
+        assert await ask("GET", PREFERENCES, world.user(7)) == (200, {"email": True, "sms": False})
 
 
 async def test_while_the_user_service_is_away_letters_wait(world: World) -> None:

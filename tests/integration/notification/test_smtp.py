@@ -11,6 +11,7 @@ from aiosmtpd.smtp import SMTP
 
 from doorbuster.notification import clients, config, domain
 from doorbuster.notification.domain import Recipient, UndeliverableError
+from doorbuster.notification.wording import Wording
 from doorbuster.testing import stories
 
 SENDER = "shop@doorbuster.example"
@@ -60,11 +61,12 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     await listener.wait_closed()
 
 
-def mail(number: int = 1, email: str = "ada@buyers.example") -> Any:
+def mail(number: int = 1, email: str = "ada@buyers.example", name: str = "Ada") -> Any:
     letter = domain.letter_for(stories.paid(number))
     assert letter is not None
-    recipient = Recipient(name="Ada", email=email)
-    return domain.compose(letter, recipient, sender=SENDER, now=stories.at(7))
+    words = Wording().mail(letter, name, {})
+    recipient = Recipient(name=name, email=email)
+    return domain.compose(letter, words, recipient, sender=SENDER, now=stories.at(7))
 
 
 async def test_a_mail_arrives_whole(server: Server) -> None:
@@ -140,12 +142,11 @@ async def test_no_password_goes_to_a_server_without_encryption(server: Server) -
 
 
 async def test_a_name_beyond_ascii_arrives_on_a_line_of_ascii(server: Server) -> None:
-    letter = domain.letter_for(stories.paid())
-    assert letter is not None
-    recipient = Recipient(name="Łukasz Żółw", email="l@buyers.example")
-    message = domain.compose(letter, recipient, sender=SENDER, now=stories.at(7))
+    message = mail(name="Łukasz Żółw")
     async with server.office().open() as mailer:
-        await mailer.send(message, recipient=recipient.email)
+        await mailer.send(message, recipient="l@buyers.example")
     content = server.arrived[0][1]
     assert content.isascii()
-    assert "Hello Łukasz Żółw," in message_from_bytes(content, policy=default).get_content()
+    parts = list(message_from_bytes(content, policy=default).iter_parts())
+    assert [part.get_content_type() for part in parts] == ["text/plain", "text/html"]
+    assert all("Hello Łukasz Żółw," in part.get_content() for part in parts)

@@ -2,7 +2,23 @@
 
 import pytest
 
+from doorbuster.kit.config import ConfigError, load
 from doorbuster.notification import config
+
+ENV = {
+    "DOORBUSTER_NOTIFICATION_DSN": "postgresql://localhost/notification",
+    "DOORBUSTER_KAFKA_BOOTSTRAP": "localhost:9092",
+    "DOORBUSTER_USER_URLS": "http://localhost:1",
+    "DOORBUSTER_SMTP_URL": "smtp://localhost",
+    "DOORBUSTER_MAIL_FROM": "shop@doorbuster.example",
+    "DOORBUSTER_SERVICE_KEY_FILE": "/key",
+}
+SMS = {
+    "DOORBUSTER_SMS_URL": "http://localhost:2/",
+    "DOORBUSTER_SMS_ACCOUNT": "AC1",
+    "DOORBUSTER_SMS_TOKEN": "secret",
+    "DOORBUSTER_SMS_FROM": "+15005550006",
+}
 
 
 def test_a_plain_url_encrypts_where_the_server_offers_it() -> None:
@@ -44,3 +60,34 @@ def test_an_unknown_tls_wish_is_refused() -> None:
 def test_what_is_no_sender_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a mail address"):
         config.mail_address(text)
+
+
+def test_without_a_url_sms_is_off() -> None:
+    assert load(config.NotificationConfig, ENV).sms() is None
+
+
+def test_an_sms_account_never_prints_its_token() -> None:
+    settings = load(config.NotificationConfig, ENV | SMS)
+    account = settings.sms()
+    assert account is not None
+    assert (account.url, account.token) == ("http://localhost:2", "secret")
+    assert "secret" not in repr(account) + repr(settings)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({name: ""} for name in ("DOORBUSTER_SMS_ACCOUNT", "DOORBUSTER_SMS_TOKEN")),
+        {"DOORBUSTER_SMS_FROM": ""},
+        {"DOORBUSTER_SMS_ACCOUNT": "../AC1"},
+    ],
+)
+def test_half_an_sms_account_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="DOORBUSTER_SMS"):
+        load(config.NotificationConfig, ENV | SMS | wrong).sms()
+
+
+@pytest.mark.parametrize("url", ["localhost", "ftp://x", "http://", "http://me:pw@x"])
+def test_what_is_no_web_address_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError):
+        load(config.NotificationConfig, ENV | SMS | {"DOORBUSTER_SMS_URL": url})
