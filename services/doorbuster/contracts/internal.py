@@ -323,7 +323,8 @@ class Author(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class ProductIds(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A question about these products, at most 200.
 
-    ``POST /internal/v1/products:quote`` of product (callers: cart, checkout, search) answers ``Quotes``;
+    ``POST /internal/v1/products:quote`` of product (callers: cart, checkout, search, notification)
+    answers ``Quotes``;
     ``POST /internal/v1/availability`` of inventory (callers: product, cart, search) answers ``Availabilities``.
     """
 

@@ -65,7 +65,7 @@ class ProductRoutes:
                 "POST",
                 "/internal/v1/products:quote",
                 self.quote,
-                web.callers("cart", "checkout", "search"),
+                web.callers("cart", "checkout", "search", "notification"),
             ),
             ("GET", "/internal/v1/products", self.list_all, web.callers("search")),
             ("GET", "/internal/v1/products:find", self.find, web.callers("search")),
