@@ -11,6 +11,7 @@ from . import servers
 from .errors import StackError
 from .part import Part
 from .services import service_parts
+from .surroundings import surrounding_parts
 
 # What a flash sale needs, with Kubernetes and letters; the everyday shop around it is not asked.
 SALE_PARTS = (
@@ -21,7 +22,7 @@ SALE_PARTS = (
 
 @cache
 def all_parts() -> Mapping[str, Part]:
-    """Name -> part: one for each class ``…Server`` under ``servers/``, then the services."""
+    """Name -> part: one for each class ``…Server`` under ``servers/``, then what this project is."""
     found: dict[str, Part] = {}
     for module_info in pkgutil.iter_modules(servers.__path__):
         module = importlib.import_module(f"{servers.__name__}.{module_info.name}")
@@ -35,7 +36,7 @@ def all_parts() -> Mapping[str, Part]:
             ):
                 part = kind()
                 found[part.name] = part
-    for part in service_parts():
+    for part in (*service_parts(), *surrounding_parts()):
         found[part.name] = part
     return found
 

@@ -1,10 +1,9 @@
-"""The Doorbuster processes: their copies, ports, environment, migrations and readiness.
+"""The services: their copies, ports, environment, migrations and readiness.
 
 Each process gets the addresses of all, but only its own key, its own database and the secrets
 that are its business.
 """
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -18,11 +17,11 @@ from . import probe
 from .errors import StackError
 from .part import LOOPBACK, Part, Site
 from .process import Launch
-from .servers import cdn, elasticsearch, mongo, s3
-from .servers.apiserver import OPERATOR_ACCOUNT, operator_config
+from .servers import cdn, connect, elasticsearch, mongo, postgres, s3
 
 ADMIN_EMAIL = "admin@doorbuster.example"
 MAIL_FROM = "shop@doorbuster.example"
+SMS_FROM = "+15005550006"  # the sender that the provider keeps for tests
 COMMAND_SECONDS = 90.0
 # Settings of the caller that are handed on: how to behave, never where anything is.
 TUNING = re.compile(r"DOORBUSTER_(LOG_LEVEL|FAILPOINT\w*|RATE_\w+|CHECKOUT_MOST_\w+|\w+_SECONDS)")
@@ -30,6 +29,7 @@ POSTGRES, MYSQL = "postgres", "mariadb"
 S3_SETTINGS = tuple(
     f"DOORBUSTER_S3_{name}" for name in ("URL", "BUCKET", "REGION", "ACCESS_KEY", "SECRET_KEY")
 )
+SMS_SETTINGS = tuple(f"DOORBUSTER_SMS_{name}" for name in ("URL", "ACCOUNT", "TOKEN", "FROM"))
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,6 @@ class Service:
     store: str | None = None
     copies: int = 1
     extras: tuple[str, ...] = ()
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the service can be started at all; one that is being built cannot."""
-        return importlib.util.find_spec(f"doorbuster.{self.name}.app") is not None
 
     @property
     def process_names(self) -> tuple[str, ...]:
@@ -86,7 +81,7 @@ SERVICES = (
         "notification",
         ("postgres", "kafka", "smtp"),
         POSTGRES,
-        extras=("DOORBUSTER_SMTP_URL", "DOORBUSTER_MAIL_FROM"),
+        extras=("DOORBUSTER_SMTP_URL", "DOORBUSTER_MAIL_FROM", *SMS_SETTINGS),
     ),
     Service("gateway", ("redis",), copies=2, extras=("DOORBUSTER_TRUSTED_PROXIES",)),
 )
@@ -98,7 +93,7 @@ def service_parts() -> tuple[Part, ...]:
     processes = [
         ServiceProcess(service, name) for service in SERVICES for name in service.process_names
     ]
-    return (TopicsTask(), *tasks, PspProcess(), *processes, OperatorProcess())
+    return (TopicsTask(), *tasks, *processes)
 
 
 class Task(Part):
@@ -158,7 +153,6 @@ class ServiceProcess(Part):
     def __init__(self, service: Service, name: str) -> None:
         self.name = name
         self._service = service
-        self.only_when_named = not service.is_there
         schema = (schemas_name(service.store),) if service.store is not None else ()
         topics = ("topics",) if "kafka" in service.requires else ()
         self.requires = (*service.requires, *schema, *topics)
@@ -192,74 +186,6 @@ class ServiceProcess(Part):
                 "DOORBUSTER_ADMIN_PASSWORD": site.secret("first-admin"),
             }
         return values
-
-
-class PspProcess(Part):
-    """The sandbox of the payment provider."""
-
-    name = "psp"
-    port_keys = ("psp", "psp.admin")
-    ready_within_seconds = 180.0
-
-    @override
-    def launch(self, site: Site) -> Launch:
-        environment = {
-            **shared_environment(site),
-            **_secrets(site, ("DOORBUSTER_PSP_KEY", "DOORBUSTER_PSP_WEBHOOK_SECRET")),
-            "DOORBUSTER_HOST": LOOPBACK,
-            "DOORBUSTER_PORT": str(site.port("psp")),
-            "DOORBUSTER_ADMIN_PORT": str(site.port("psp.admin")),
-            "DOORBUSTER_PSP_STATE": str(site.layout.data(self.name, None) / "ledger.sqlite"),
-            "DOORBUSTER_PSP_WEBHOOK_URL": (
-                f"http://127.0.0.1:{site.port('payment')}/v1/webhooks/psp"
-            ),
-        }
-        return Launch(doorbuster_command("psp"), environment)
-
-    @override
-    def ready(self, site: Site) -> str | None:
-        return readyz(site, self.name)
-
-    @override
-    def exports(self, site: Site) -> dict[str, str]:
-        url = f"http://127.0.0.1:{site.port('psp')}"
-        names = ("DOORBUSTER_PSP_KEY", "DOORBUSTER_PSP_WEBHOOK_SECRET")
-        return {
-            "DOORBUSTER_PSP_URL": url,
-            "DOORBUSTER_PSP_ADMIN_URL": f"{url}/admin",
-            **_secrets(site, names),
-        }
-
-
-class OperatorProcess(Part):
-    """The operator, with the rights of its own service account."""
-
-    name = "operator"
-    requires = ("apiserver", "kafka", "inventory")
-    port_keys = ("operator.admin",)
-    ready_within_seconds = 180.0
-    stop_within_seconds = 12.0
-
-    @override
-    def launch(self, site: Site) -> Launch:
-        environment = {
-            **shared_environment(site),
-            **_own_key(site, "operator"),
-            "KUBECONFIG": str(operator_config(site)),
-            "DOORBUSTER_ADMIN_PORT": str(site.port("operator.admin")),
-            "DOORBUSTER_OPERATOR_NAMESPACE": "default",
-            "DOORBUSTER_OPERATOR_IDENTITY": f"{OPERATOR_ACCOUNT}-devstack",
-        }
-        return Launch((sys.executable, "-P", "-m", "doorbuster_operator"), environment)
-
-    @override
-    def ready(self, site: Site) -> str | None:
-        return readyz(site, self.name)
-
-    @override
-    def exports(self, site: Site) -> dict[str, str]:
-        admin = f"http://127.0.0.1:{site.port('operator.admin')}"
-        return {"DOORBUSTER_OPERATOR_ADMIN_URLS": admin}
 
 
 # --- what they are told ---------------------------------------------------------------------------
@@ -300,10 +226,10 @@ def shared_environment(site: Site) -> dict[str, str]:
 
 def service_environment(site: Site, service: Service) -> dict[str, str]:
     """What one service's processes and migrations are told."""
-    values = shared_environment(site) | _own_key(site, service.name)
+    values = shared_environment(site) | own_key(site, service.name)
     if service.store is not None:
         values |= _dsn(site, service)
-    return values | _secrets(site, service.extras)
+    return values | secrets(site, service.extras)
 
 
 def _dsn(site: Site, service: Service) -> dict[str, str]:
@@ -314,11 +240,13 @@ def _dsn(site: Site, service: Service) -> dict[str, str]:
     return {f"DOORBUSTER_{service.name.upper()}_DSN": dsn}
 
 
-def _own_key(site: Site, name: str) -> dict[str, str]:
+def own_key(site: Site, name: str) -> dict[str, str]:
+    """Where a caller finds the key with which it signs its calls."""
     return {"DOORBUSTER_SERVICE_KEY_FILE": str(site.layout.keys / f"{name}.pem")}
 
 
-def _secrets(site: Site, names: Iterable[str]) -> dict[str, str]:
+def secrets(site: Site, names: Iterable[str]) -> dict[str, str]:
+    """What only those are told whose business it is."""
     known = {
         "DOORBUSTER_PSP_KEY": f"sk_test_{site.secret('psp-key')}",
         "DOORBUSTER_PSP_WEBHOOK_SECRET": f"whsec_{site.secret('psp-webhook')}",
@@ -328,6 +256,13 @@ def _secrets(site: Site, names: Iterable[str]) -> dict[str, str]:
         "DOORBUSTER_ELASTICSEARCH_URL": elasticsearch.url(site),
         "DOORBUSTER_SMTP_URL": f"smtp://127.0.0.1:{site.port('smtp')}",
         "DOORBUSTER_MAIL_FROM": MAIL_FROM,
+        "DOORBUSTER_SMS_URL": f"http://127.0.0.1:{site.port('sms')}",
+        "DOORBUSTER_SMS_ACCOUNT": f"AC{site.secret('sms-account')}",
+        "DOORBUSTER_SMS_TOKEN": site.secret("sms-token"),
+        "DOORBUSTER_SMS_FROM": SMS_FROM,
+        "DOORBUSTER_CONNECT_URL": connect.url(site),
+        "DOORBUSTER_CDC_POSTGRES_DSN": postgres.capture_dsn(site),
+        "DOORBUSTER_CDC_MONGO_URL": mongo.capture_url(site),
         "DOORBUSTER_TRUSTED_PROXIES": "127.0.0.0/8",
         "DOORBUSTER_ALLOW_RAW_CARDS": "true",  # the sandbox's test cards, nobody's real ones
     }
