@@ -205,7 +205,11 @@ CALLS: tuple[Call, ...] = (
             "/v1/products/search",
             "anyone",
             "Search products",
-            {"query": catalogue.SearchQuery, "answer": catalogue.SearchResults},
+            {
+                "query": catalogue.SearchQuery,
+                "answer": catalogue.SearchResults,
+                "codes": ((422, "PAGE_TOO_DEEP"),),
+            },
         ),
     ),
     *_calls(

@@ -49,7 +49,11 @@ async def build() -> AsyncIterator[process.Service]:
             return client.ServiceClient(callee=callee, urls=urls, session=session, signer=signer)
 
         index = await stack.enter_async_context(
-            open_index(settings.elasticsearch_url, replicas=settings.replicas)
+            open_index(
+                settings.elasticsearch_url,
+                replicas=settings.replicas,
+                search_seconds=settings.timeout_seconds,
+            )
         )
         inventory = reach("inventory", settings.inventory_urls)
         stock = await stack.enter_async_context(
@@ -57,7 +61,7 @@ async def build() -> AsyncIterator[process.Service]:
         )
         products = ProductClient(reach("product", settings.product_urls))
         live = LiveView(stock=stock, inventory=InventoryClient(inventory))
-        search = Search(index=index, catalogue=products, live=live)
+        search = Search(index=index, products=products, live=live)
         filler = Filler(index, products)
         for name, step, seconds in (
             ("sales", live.refresh, SALES_SECONDS),

@@ -26,3 +26,7 @@ class SearchConfig(ReindexConfig):
         "DOORBUSTER_INVENTORY_URLS", config.comma_list
     )
     cdn_url: str = config.setting("DOORBUSTER_CDN_URL")
+    # After this the index is taken for away, and answers are degraded.
+    timeout_seconds: float = config.setting(
+        "DOORBUSTER_SEARCH_TIMEOUT_SECONDS", float, default=2.0
+    )

@@ -12,19 +12,21 @@ from doorbuster.kit import telemetry
 from .domain import documents
 from .ports import IndexAwayError, QueryRefusedError, Write
 
-SEARCH_SECONDS = 1.0
-WRITE_SECONDS = 15.0
+SEARCH_SECONDS = 2.0
+WRITE_SECONDS = 60.0  # making an index takes long on a busy machine
 PATTERN = "products-*"
 CONNECTIONS = 64
 CONFLICT, MISSING = 409, 404
 
 
 class ElasticsearchIndex:
-    """One cluster's index of products; ``replicas`` are copies of each shard."""
+    """One cluster's index of products; ``replicas`` are copies of each shard, ``search_seconds`` bounds a search."""
 
-    def __init__(self, client: AsyncElasticsearch, *, replicas: int = 0) -> None:
+    def __init__(
+        self, client: AsyncElasticsearch, *, replicas: int, search_seconds: float
+    ) -> None:
         self._client = client.options(request_timeout=WRITE_SECONDS)
-        self._searching = client.options(request_timeout=SEARCH_SECONDS)
+        self._searching = client.options(request_timeout=search_seconds)
         self._replicas = replicas
 
     async def search(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -167,12 +169,14 @@ def _translated() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_index(url: str, *, replicas: int = 0) -> AsyncIterator[ElasticsearchIndex]:
+async def open_index(
+    url: str, *, replicas: int = 0, search_seconds: float = SEARCH_SECONDS
+) -> AsyncIterator[ElasticsearchIndex]:
     """Open the index; it connects when first used and repeats nothing by itself."""
     client = AsyncElasticsearch(
         url, max_retries=0, retry_on_timeout=False, connections_per_node=CONNECTIONS
     )
     try:
-        yield ElasticsearchIndex(client, replicas=replicas)
+        yield ElasticsearchIndex(client, replicas=replicas, search_seconds=search_seconds)
     finally:
         await client.close()

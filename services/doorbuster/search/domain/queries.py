@@ -117,6 +117,8 @@ def _words(term: str, stage: Stage) -> dict[str, Any]:
         {"match_bool_prefix": {"title": {**every, "boost": 3}}},
         {"match_bool_prefix": {"everything": every}},
         {"match": {"names": {**every, "boost": 2}}},
+        # "mac book" and "play station 5" are one word, or written apart elsewhere.
+        {"match": {"names": {**every, "query": "".join(term.split())}}},
     ]
     whole_title = {"match_phrase": {"title": {"query": term, "boost": 3}}}
     return {"bool": {"must": [{"dis_max": {"queries": ways}}], "should": [whole_title]}}
