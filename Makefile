@@ -10,7 +10,7 @@ UNITS ?= 5
 SEEDS ?= 10
 FIRST ?= 1
 
-.PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies chaos chaos-rows lock clean
+.PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies bench-product chaos chaos-rows lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bench-sale: servers ## 1,000 buyers for 5 units: the figures of the README
 
 bench-strategies: servers ## Escrow, Direct and Lock beside each other, and the lock of the textbook
 	@PYTHONPATH=tests/bench $(BIN)/python tests/bench/strategies.py
+
+bench-product: servers ## details under 50 readers, whole words among 100,000 products
+	@$(BIN)/python tests/bench/product.py
 
 lock: venv ## pin again what pyproject.toml asks for
 	@tools/lock.sh

@@ -37,4 +37,5 @@ def test_a_name_stands_for_one_place():
 def test_every_row_is_walked():
     tests = "".join(path.read_text() for path in (PROJECT / "tests" / "chaos").glob("*.py"))
     unwalked = {name for name in in_docs() if f'"{name}' not in tests}
-    assert unwalked == {"notification.letter.sent"}  # a second letter only: not of the table
+    # A second letter, the same picture again: not of the table.
+    assert unwalked == {"notification.letter.sent", "product.picture.published"}

@@ -76,7 +76,6 @@ class Illustrate:
         ticket = await self.tickets.claim_due(now)
         if ticket is None:
             return False
-        failpoints.reach("product.picture.claimed")
         try:
             if ticket.state is State.WAITING:
                 await self._look_for_upload(ticket)
@@ -128,7 +127,6 @@ class Illustrate:
     async def _sweep(self, ticket: Ticket) -> None:
         for name in ticket.objects:
             await self.objects.delete(name)
-        failpoints.reach("product.picture.swept")
         await self.tickets.close(ticket, to_millis(self.now()))
         if ticket.state is State.REMOVED:
             WORKER.repaired("removed")

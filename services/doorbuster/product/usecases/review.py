@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from doorbuster.contracts import catalogue
-from doorbuster.kit import clock, consumer, failpoints, ids
+from doorbuster.kit import clock, consumer, ids
 from doorbuster.product.domain import products, reviews
 from doorbuster.product.domain.products import UnknownProductError
 from doorbuster.product.domain.reviews import NotReceivedError, Review
@@ -78,4 +78,3 @@ class Reviewing:
         """Learn from orders who received what."""
         receipts = [reviews.receipt_of(delivery.event) for delivery in deliveries]
         await self.review_store.take_receipts([found for found in receipts if found is not None])
-        failpoints.reach("product.receipts.stored")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from doorbuster.kit import consumer, failpoints
+from doorbuster.kit import consumer
 from doorbuster.product.ports import Level, ProductStore
 
 
@@ -41,4 +41,3 @@ class Stock:
                 sellable = max(0, row.available_qty - row.safety_stock)
                 levels[row.product_id] = Level(available_qty=sellable, version=row.version)
         await self.store.take_levels(levels)
-        failpoints.reach("product.levels.stored")
