@@ -1,6 +1,7 @@
 """``devstack``: the whole platform on this machine, from the command line."""
 
 import argparse
+import asyncio
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from doorbuster.kit.clock import utc_now
@@ -21,6 +23,7 @@ from .stack import Stack
 FOLLOW_SECONDS = 0.3
 WIDE = 160  # columns where there is no terminal
 MEGABYTE = 1024 * 1024
+MOST_PRODUCTS = 1_000_000
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -75,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     kill.add_argument("name")
     kill.add_argument("--signal", default="KILL", metavar="SIGNAL")
     _add_sample(command("sample", _sample, "print a sample that opens soon, for kubectl apply"))
+    seed = command("seed", _seed, "fill the catalogue with made-up goods and their stock")
+    seed.add_argument("--products", type=_count, required=True, metavar="N")
+    seed.add_argument("--seed", type=int, default=1, help="the same seed, the same goods")
     down = command("down", _down, "end every process")
     down.add_argument("--forget", action="store_true", help="remove all data too")
     return parser
@@ -85,6 +91,12 @@ def _assignment(text: str) -> tuple[str, str]:
     if not name or not sign:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name, value
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MOST_PRODUCTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MOST_PRODUCTS}")
+    return int(text)
 
 
 def _add_sample(made: argparse.ArgumentParser) -> None:
@@ -184,6 +196,34 @@ def _sample(arguments: argparse.Namespace, console: Console) -> None:
         suffix=arguments.suffix,
     )
     sys.stdout.write(text)
+
+
+def _seed(arguments: argparse.Namespace, console: Console) -> None:
+    from .seeds import store  # a second of drivers, which only this command should pay
+
+    stack = Stack(arguments.root)
+    environment = stack.env()
+    for part in ("mongo", "postgres"):
+        if reason := stack.lacks(part):
+            raise StackError(f"{part}: {reason}", hint="run `devstack up --only product`")
+    began = time.monotonic()
+    with Progress(*Progress.get_default_columns(), console=console) as bar:
+        task = bar.add_task("products", total=arguments.products)
+        try:
+            new = asyncio.run(
+                store.fill(
+                    environment,
+                    arguments.products,
+                    arguments.seed,
+                    lambda done: bar.update(task, completed=done),
+                )
+            )
+        except OSError as error:
+            raise StackError(f"the catalogue could not be filled: {error}") from error
+    console.print(
+        f"{new:,} new products of {arguments.products:,} in {time.monotonic() - began:.1f} s",
+        highlight=False,
+    )
 
 
 def _down(arguments: argparse.Namespace, console: Console) -> None:
