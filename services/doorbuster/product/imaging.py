@@ -18,6 +18,7 @@ from .domain.pictures import (
 MOST_PIXELS = 36_000_000  # a few hundred MB while it is decoded; cameras of telephones stay below
 FEWEST_PIXELS_A_SIDE = 16
 QUALITY = 82
+_TOO_LARGE = f"the picture has more than {MOST_PIXELS} pixels"
 _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 
 
@@ -54,6 +55,8 @@ def develop(data: bytes, content_type: str) -> Renditions:
                 plain = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     except BadPictureError:
         raise
+    except Image.DecompressionBombError as error:  # so far beyond that Pillow does not wait for us
+        raise BadPictureError(_TOO_LARGE) from error
     except Exception as error:  # a decoder fed with anything raises anything
         raise BadPictureError(f"the file is no {wanted} picture") from error
     plain.thumbnail((LARGE_PIXELS, LARGE_PIXELS))
@@ -64,7 +67,7 @@ def develop(data: bytes, content_type: str) -> Renditions:
 
 def _judge(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
-        raise BadPictureError(f"the picture has more than {MOST_PIXELS} pixels")
+        raise BadPictureError(_TOO_LARGE)
     if min(width, height) < FEWEST_PIXELS_A_SIDE:
         raise BadPictureError("the picture is too small to be seen")
 

@@ -133,8 +133,11 @@ class Look:
 
     async def search(self, query: catalogue.SearchQuery) -> internal.CatalogueMatches:
         """Return a page of those products that have every word of the term, while search itself cannot."""
+        asked = wanted(query)
+        if query.term.strip() and not asked.words:  # signs alone are in no product
+            return internal.CatalogueMatches(entries=[], total=0)
         found, total = await self.store.search(
-            wanted(query), offset=(query.page - 1) * query.size, limit=query.size
+            asked, offset=(query.page - 1) * query.size, limit=query.size
         )
         return internal.CatalogueMatches(
             entries=[self.shelf.entry(product) for product in found], total=total
