@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_sample(command("sample", _sample, "print a sample that opens soon, for kubectl apply"))
     seed = command("seed", _seed, "fill the catalogue with made-up goods and their stock")
     seed.add_argument("--products", type=_count, required=True, metavar="N")
+    seed.add_argument(
+        "--images", type=_count, metavar="K", help="draw and upload so many pictures"
+    )
     seed.add_argument("--seed", type=int, default=1, help="the same seed, the same goods")
     down = command("down", _down, "end every process")
     down.add_argument("--forget", action="store_true", help="remove all data too")
@@ -199,7 +202,7 @@ def _sample(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _seed(arguments: argparse.Namespace, console: Console) -> None:
-    from .seeds import store  # a second of drivers, which only this command should pay
+    from .seeds import merchant, store  # a second of drivers, which only this command should pay
 
     stack = Stack(arguments.root)
     environment = stack.env()
@@ -218,6 +221,9 @@ def _seed(arguments: argparse.Namespace, console: Console) -> None:
                     lambda done: bar.update(task, completed=done),
                 )
             )
+            if arguments.images:
+                shown = min(arguments.images, arguments.products)
+                asyncio.run(merchant.illustrate(environment, shown, arguments.seed))
         except OSError as error:
             raise StackError(f"the catalogue could not be filled: {error}") from error
     console.print(
