@@ -12,8 +12,8 @@ from .config import Config
 from .keys import RELOAD_SECONDS, KeyRing, Seal
 from .passwords import open_passwords
 from .routes import ERRORS, routes
-from .storage import SqlAccounts, SqlSessions, SqlSigningKeys
-from .usecases import Users
+from .storage import SqlAccounts, SqlAddresses, SqlGuards, SqlSessions, SqlSigningKeys
+from .usecases import AddressBook, Users
 
 PRUNE_SECONDS = 600.0
 PRUNE_BATCH = 500
@@ -27,7 +27,7 @@ async def build() -> AsyncIterator[process.Service]:
         engine = await opened.enter_async_context(database.open_engine(settings.dsn))
         await migrations.require_current(engine, "doorbuster.user")
         passwords = await opened.enter_async_context(open_passwords())
-        sessions = SqlSessions(engine)
+        sessions, guards = SqlSessions(engine), SqlGuards(engine)
         ring = KeyRing(SqlSigningKeys(engine), Seal(settings.signing_key_secret), clock.utc_now)
         await ring.refresh()
         users = Users(
@@ -35,11 +35,15 @@ async def build() -> AsyncIterator[process.Service]:
             sessions=sessions,
             passwords=passwords,
             tokens=ring,
+            guards=guards,
             clock=clock.utc_now,
         )
+        book = AddressBook(addresses=SqlAddresses(engine), clock=clock.utc_now)
 
         async def prune() -> bool:
-            return await sessions.prune(clock.utc_now(), PRUNE_BATCH) > 0
+            now = clock.utc_now()
+            gone = await sessions.prune(now, PRUNE_BATCH) + await guards.prune(now, PRUNE_BATCH)
+            return gone > 0
 
         async def own_jwks() -> dict[str, Any]:
             document: dict[str, Any] = json.loads(ring.jwks())
@@ -54,7 +58,7 @@ async def build() -> AsyncIterator[process.Service]:
             auth.UserVerifier(own_jwks), auth.ServiceVerifier("user", settings.service_keys_dir)
         )
         app = web.create_app(
-            routes=routes(users, ring.jwks),
+            routes=routes(users, book, ring.jwks),
             errors={**database.ERRORS, **ERRORS},
             authenticator=authenticator,
         )

@@ -1,4 +1,4 @@
-"""What people do with accounts and sessions: sign up, log in, stay in, leave, change their name."""
+"""What people do with accounts, sessions and address books: sign up, log in, stay in, leave, change what is theirs."""
 
 import hashlib
 import secrets
@@ -6,21 +6,29 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
+from doorbuster.contracts import shopping
 from doorbuster.kit import ids, telemetry
 from doorbuster.kit.clock import Clock
 
 from .domain import (
     REFRESH_TOKEN_LIFE,
     Account,
+    Address,
+    Attempt,
+    ProfileChange,
     RefreshRefusedError,
     RefreshVerdict,
+    TooManyAttemptsError,
     UnacceptableTextError,
+    UnknownAddressError,
     UnknownUserError,
     WrongCredentialsError,
+    WrongPasswordError,
+    clean_address,
     clean_name,
     email_key,
 )
-from .ports import Accounts, Passwords, Sessions, Tokens
+from .ports import Accounts, Addresses, Guards, Passwords, Sessions, Tokens
 
 SIGN_UPS = Counter("doorbuster_user_sign_ups", "Accounts made")
 LOG_INS = Counter("doorbuster_user_log_ins", "Log-ins by outcome", ["outcome"])
@@ -48,12 +56,14 @@ class Users:
         sessions: Sessions,
         passwords: Passwords,
         tokens: Tokens,
+        guards: Guards,
         clock: Clock,
     ) -> None:
         self._accounts = accounts
         self._sessions = sessions
         self._passwords = passwords
         self._tokens = tokens
+        self._guards = guards
         self._clock = clock
 
     async def sign_up(self, name: str, email: str, password: str) -> Account:
@@ -74,22 +84,34 @@ class Users:
         SIGN_UPS.inc()
         return account
 
-    async def log_in(self, email: str, password: str) -> OpenSession:
-        """Open a session; raises WrongCredentialsError, BusyError."""
-        found = await self._find(email)
-        account, password_hash = (None, None) if found is None else found
-        if not await self._passwords.matches(password_hash, password) or account is None:
+    async def log_in(self, email: str, password: str, place: str) -> OpenSession:
+        """Open a session; ``place`` is where the caller is, such as his network address.
+
+        An attempt counts before it is made, so that a storm of them cannot slip past the limits, and counts the
+        same for an address without an account. Raises WrongCredentialsError, TooManyAttemptsError, BusyError.
+        """
+        key = _key_or_raw(email)
+        attempt = _attempt("log-in", key, place)
+        await self._enter(attempt)
+        found = await self._accounts.by_email(key)
+        account, password_hash = (None, "") if found is None else found
+        if not await self._passwords.matches(password_hash or None, password) or account is None:
             LOG_INS.labels("refused").inc()
             raise WrongCredentialsError("e-mail address or password is wrong")
         now = self._clock()
         session_id, refresh_token = ids.new_id("sess"), _new_refresh_token()
-        await self._sessions.open(
+        is_open = await self._sessions.open(
             session_id,
             account.user_id,
             _hash(refresh_token),
+            password_hash=password_hash,
             now=now,
             expires_at=now + REFRESH_TOKEN_LIFE,
         )
+        if not is_open:
+            LOG_INS.labels("refused").inc()
+            raise WrongCredentialsError("e-mail address or password is wrong")
+        await self._guards.succeed(attempt, now)
         LOG_INS.labels("opened").inc()
         return OpenSession(
             user_id=account.user_id,
@@ -97,11 +119,12 @@ class Users:
             refresh_token=refresh_token,
         )
 
-    async def _find(self, email: str) -> tuple[Account, str] | None:
+    async def _enter(self, attempt: Attempt) -> None:
         try:
-            return await self._accounts.by_email(email_key(email))
-        except UnacceptableTextError:
-            return None  # nobody can have signed up with it
+            await self._guards.enter(attempt, self._clock())
+        except TooManyAttemptsError:
+            LOG_INS.labels("throttled").inc()
+            raise
 
     async def refresh(self, refresh_token: str) -> OpenSession:
         """Exchange a refresh token; a used one ends its session. Raises RefreshRefusedError."""
@@ -132,10 +155,95 @@ class Users:
             raise UnknownUserError("there is no such user")
         return account
 
-    async def rename(self, user_id: str, name: str) -> Account:
-        """Give an account another name; raises UnknownUserError, UnacceptableTextError."""
-        await self._accounts.rename(user_id, clean_name(name), self._clock())
+    async def change(self, user_id: str, change: ProfileChange) -> Account:
+        """Change a profile; raises UnknownUserError, UnacceptableTextError."""
+        if "name" in change:
+            change = {**change, "name": clean_name(change["name"])}
+        if change:
+            await self._accounts.change(user_id, change, self._clock())
         return await self.account(user_id)
+
+    async def change_password(
+        self, user_id: str, session_id: str, current: str, new: str, place: str
+    ) -> None:
+        """Change a password and end all sessions but this one.
+
+        Raises WrongPasswordError, TooManyAttemptsError, UnknownUserError, BusyError.
+        """
+        attempt = _attempt("password", user_id, place)
+        await self._enter(attempt)
+        old_hash = await self._accounts.password_hash(user_id)
+        if old_hash is None:
+            raise UnknownUserError("there is no such user")
+        if not await self._passwords.matches(old_hash, current):
+            raise WrongPasswordError("the current password is another one")
+        new_hash, now = await self._passwords.hash(new), self._clock()
+        if not await self._accounts.set_password(
+            user_id, old_hash, new_hash, now, keep_session=session_id
+        ):
+            raise WrongPasswordError("the password was changed meanwhile")
+        await self._guards.succeed(attempt, now)
+        telemetry.log().info("password_changed", user_id=user_id)
+
+    async def log_out_everywhere(self, user_id: str) -> None:
+        """End all sessions of a user; access tokens run out within their 15 minutes."""
+        await self._sessions.revoke_all(user_id, self._clock())
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressBook:
+    """The addresses of users; another's address does not exist."""
+
+    addresses: Addresses
+    clock: Clock
+
+    async def all(self, user_id: str) -> list[Address]:
+        """Return a user's book, oldest first."""
+        return await self.addresses.all(user_id)
+
+    async def one(self, user_id: str, address_id: str) -> Address:
+        """Return one address; raises UnknownAddressError."""
+        address = await self.addresses.one(user_id, address_id)
+        if address is None:
+            raise UnknownAddressError("there is no such address")
+        return address
+
+    async def add(self, user_id: str, draft: shopping.AddressDraft) -> Address:
+        """Add an address; the very same one is there once, so that this may be repeated.
+
+        Raises TooManyAddressesError, UnacceptableTextError, UnknownUserError.
+        """
+        return await self.addresses.add(
+            user_id, clean_address(draft), self.clock(), lambda: ids.new_id("addr")
+        )
+
+    async def put(self, user_id: str, address_id: str, draft: shopping.AddressDraft) -> Address:
+        """Replace an address; raises UnknownAddressError, UnacceptableTextError."""
+        details = clean_address(draft)
+        if not await self.addresses.put(user_id, address_id, details):
+            raise UnknownAddressError("there is no such address")
+        return Address(address_id=address_id, details=details)
+
+    async def remove(self, user_id: str, address_id: str) -> None:
+        """Delete an address; raises UnknownAddressError."""
+        if not await self.addresses.remove(user_id, address_id):
+            raise UnknownAddressError("there is no such address")
+
+
+def _key_or_raw(email: str) -> str:
+    try:
+        return email_key(email)
+    except UnacceptableTextError:
+        return email  # nobody can have signed up with it; it is looked for all the same
+
+
+def _attempt(what: str, whose: str, place: str) -> Attempt:
+    return Attempt(here=_digest(what, whose, place), anywhere=_digest(what, whose))
+
+
+def _digest(*parts: str) -> str:
+    text = "\x00".join(parts).encode(errors="backslashreplace")
+    return hashlib.sha256(text).hexdigest()
 
 
 def _new_refresh_token() -> str:

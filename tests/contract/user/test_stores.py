@@ -1,75 +1,24 @@
 """The stores of the user service, fake and real, keep the same rules."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
-from doorbuster.kit import database, ids, migrations
-from doorbuster.testing.accounts import (
-    NOON,
-    FakeAccounts,
-    FakeSessions,
-    FakeSigningKeys,
-    build_account,
-)
-from doorbuster.user import storage
+from doorbuster.kit import ids
+from doorbuster.testing.accounts import NOON, build_account
 from doorbuster.user.domain import (
     MAX_SESSIONS_PER_USER,
     REFRESH_TOKEN_LIFE,
-    Account,
     EmailTakenError,
     RefreshVerdict,
     SigningKey,
 )
-from doorbuster.user.ports import Accounts, Sessions, SigningKeys
+
+from .conftest import Stores, log_in, sign_up
 
 DAY = timedelta(days=1)
-
-
-@dataclass
-class Stores:
-    accounts: Accounts
-    sessions: Sessions
-    keys: SigningKeys
-
-
-@pytest.fixture(params=["fake", "mysql"])
-def dsn(request: pytest.FixtureRequest) -> str | None:
-    return request.getfixturevalue("fresh_mysql") if request.param == "mysql" else None
-
-
-@pytest.fixture
-async def stores(dsn: str | None) -> AsyncIterator[Stores]:
-    if dsn is None:
-        accounts = FakeAccounts()
-        yield Stores(accounts, FakeSessions(accounts), FakeSigningKeys())
-        return
-    await migrations.upgrade("doorbuster.user", dsn)
-    async with database.open_engine(dsn) as engine:
-        async with engine.begin() as connection:
-            for table in (storage.TOKENS, storage.SESSIONS, storage.USERS, storage.KEYS):
-                await connection.execute(sa.delete(table))
-        yield Stores(
-            storage.SqlAccounts(engine),
-            storage.SqlSessions(engine),
-            storage.SqlSigningKeys(engine),
-        )
-
-
-async def sign_up(stores: Stores, key: str = "ada@shop.example") -> Account:
-    account = build_account(ids.new_id("user"))
-    await stores.accounts.add(account, key, "hash")
-    return account
-
-
-async def log_in(stores: Stores, user_id: str, session_id: str, token: str) -> None:
-    await stores.sessions.open(
-        session_id, user_id, token * 64, now=NOON, expires_at=NOON + REFRESH_TOKEN_LIFE
-    )
 
 
 async def test_an_account_comes_back_as_it_was_stored(stores: Stores) -> None:
@@ -110,11 +59,12 @@ async def test_roles_and_names_change_where_there_is_an_account(stores: Stores) 
     assert await stores.accounts.set_role("ada@shop.example", "admin", NOON)
     assert await stores.accounts.set_role("ada@shop.example", "admin", NOON)
     assert not await stores.accounts.set_role("nobody@shop.example", "admin", NOON)
-    await stores.accounts.rename(account.user_id, "Ada L.", NOON)
-    await stores.accounts.rename(ids.new_id("user"), "Nobody", NOON)
-    assert await stores.accounts.by_id(account.user_id) == replace(
-        account, role="admin", name="Ada L."
-    )
+    await stores.accounts.change(account.user_id, {"name": "Ada L.", "phone": "+4912345678"}, NOON)
+    await stores.accounts.change(ids.new_id("user"), {"name": "Nobody"}, NOON)
+    changed = replace(account, role="admin", name="Ada L.", phone="+4912345678")
+    assert await stores.accounts.by_id(account.user_id) == changed
+    await stores.accounts.change(account.user_id, {"phone": None}, NOON)
+    assert await stores.accounts.by_id(account.user_id) == replace(changed, phone=None)
 
 
 async def test_a_used_token_is_replaced(stores: Stores) -> None:
@@ -171,6 +121,7 @@ async def test_a_user_keeps_his_newest_sessions(stores: Stores) -> None:
                 f"sess_{number:02}",
                 account.user_id,
                 f"{number:064}",
+                password_hash="hash",
                 now=NOON + timedelta(seconds=number),
                 expires_at=NOON + DAY,
             )
@@ -179,7 +130,12 @@ async def test_a_user_keeps_his_newest_sessions(stores: Stores) -> None:
     )
     newest = NOON + timedelta(seconds=100)
     await stores.sessions.open(
-        "sess_99", account.user_id, "9" * 64, now=newest, expires_at=NOON + DAY
+        "sess_99",
+        account.user_id,
+        "9" * 64,
+        password_hash="hash",
+        now=newest,
+        expires_at=NOON + DAY,
     )
     gone = await stores.sessions.rotate(f"{0:064}", "a" * 64, newest)
     assert gone == (RefreshVerdict.REFUSE, "", None)

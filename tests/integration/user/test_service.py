@@ -71,6 +71,9 @@ RAW: list[tuple[bytes, dict[str, str]]] = [
     (gzip.compress(json.dumps(GOOD).encode())[:-12], {"Content-Encoding": "gzip"}),
 ]
 CALLS = [
+    ("POST", "/v1/users/me/addresses"),
+    ("PUT", "/v1/users/me/addresses/addr_01h455vb4pex5vsknk084sn02q"),
+    ("PUT", "/v1/users/me/password"),
     ("POST", "/v1/users"),
     ("POST", "/v1/sessions"),
     ("POST", "/v1/sessions/refresh"),
@@ -86,6 +89,8 @@ async def test_no_bad_body_is_accepted_and_none_is_a_fault(call: Caller) -> None
     token = (await call.enter("bad-input@shop.example"))["accessToken"]
     for method, path in CALLS:
         for body in BODIES:
+            if (method, body) == ("PATCH", {}):
+                continue  # it changes nothing, and may
             status, answer = await call(method, path, body, token=token)
             assert is_refusal(status, answer), (method, path, str(body)[:80], status)
         for raw, headers in RAW:
@@ -129,7 +134,7 @@ async def test_unknown_paths_and_methods_are_problems(call: Caller) -> None:
 async def test_an_account_its_session_and_its_end(call: Caller) -> None:
     status, user = await call("POST", "/v1/users", changed(email="Eve@Shop.Example"))
     assert (status, user["role"], user["email"]) == (201, "buyer", "Eve@Shop.Example")
-    assert set(user) == {"userId", "name", "email", "role", "createdAt"}
+    assert set(user) == {"userId", "name", "email", "phone", "role", "createdAt"}
     status, again = await call("POST", "/v1/users", changed(email="eve@shop.example"))
     assert (status, again["code"]) == (409, "EMAIL_TAKEN")
     for email, password in (("eve@shop.example", "wrong"), ("no@shop.example", "12345678")):
@@ -166,7 +171,11 @@ async def test_the_contact_is_for_the_notification_service_only(
         return auth.ServiceSigner(name, private / name).token(callee)
 
     status, contact = await call("GET", path, token=as_service("notification"))
-    assert (status, contact) == (200, {"name": "Bo", "email": "contact@shop.example"})
+    known = {"name": "Bo", "email": "contact@shop.example", "phone": None}
+    assert (status, contact) == (200, known)
+    author = path.replace("/contact", "/author")
+    assert await call("GET", author, token=as_service("product")) == (200, {"name": "Bo"})
+    assert (await call("GET", author, token=as_service("notification")))[0] == 403
     assert (await call("GET", path, token=as_service("checkout")))[0] == 403
     assert (await call("GET", path, token=as_service("notification", "order")))[0] == 401
     assert (await call("GET", path, token=session["accessToken"]))[0] == 401
@@ -176,6 +185,98 @@ async def test_the_contact_is_for_the_notification_service_only(
             "GET", f"/internal/v1/users/{unknown}/contact", token=as_service("notification")
         )
         assert status == 404
+
+
+ADDRESS = {
+    "recipient": "Bo",
+    "line1": "1 Main Road",
+    "city": "Ulm",
+    "postalCode": "89073",
+    "country": "DE",
+}
+
+
+async def test_an_address_book_is_its_owners_and_checkouts(
+    call: Caller, environment: dict[str, str]
+) -> None:
+    bo, eve = [await call.enter(f"{name}-book@shop.example") for name in ("bo", "eve")]
+    book, token = "/v1/users/me/addresses", bo["accessToken"]
+    status, added = await call("POST", book, ADDRESS, token=token)
+    assert (status, added["line2"], added["phone"]) == (201, "", None)
+    assert (await call("POST", book, ADDRESS, token=token)) == (201, added)
+    one = f"{book}/{added['addressId']}"
+    moved = {**ADDRESS, "city": "Bonn", "phone": "+4912345678", "label": "home"}
+    status, put = await call("PUT", one, moved, token=token)
+    assert (status, put) == (200, {**added, **moved})
+    assert await call("GET", one, token=token) == (200, put)
+    assert await call("GET", book, token=token) == (200, {"addresses": [put]})
+    for method, path in (("GET", one), ("PUT", one), ("DELETE", one), ("GET", book + "/x")):
+        status, refused = await call(method, path, ADDRESS, token=eve["accessToken"])
+        assert (status, refused["code"]) == (404, "UNKNOWN_ADDRESS")
+
+    private = Path(environment["KEYS_FOLDER"]) / "private"
+    checkout = auth.ServiceSigner("checkout", private / "checkout").token("user")
+    inner = f"/internal/v1/users/{bo['userId']}/addresses/{added['addressId']}"
+    status, delivery = await call("GET", inner, token=checkout)
+    assert (status, delivery["city"], "label" in delivery) == (200, "Bonn", False)
+    for wrong in (inner.replace(bo["userId"], eve["userId"]), inner[:-1] + "!"):
+        status, refused = await call("GET", wrong, token=checkout)
+        assert (status, refused["code"]) == (404, "UNKNOWN_ADDRESS")
+    assert (await call("GET", inner, token=token))[0] == 401
+
+    adds = [call("POST", book, {**ADDRESS, "line1": str(n)}, token=token) for n in range(30)]
+    statuses = [status for status, _ in await asyncio.gather(*adds)]
+    assert (statuses.count(201), statuses.count(409)) == (19, 11)
+    assert (await call("DELETE", one, token=token))[0] == 204
+    assert (await call("DELETE", one, token=token))[0] == 404
+
+
+async def test_a_new_password_and_a_log_out_everywhere_end_sessions(call: Caller) -> None:
+    email = "sessions@shop.example"
+    mine, other = await call.enter(email), await call.enter(email)
+    token = mine["accessToken"]
+    status, changed_ = await call("PATCH", "/v1/users/me", {"phone": "+4912345678"}, token=token)
+    assert (status, changed_["phone"], changed_["name"]) == (200, "+4912345678", "Bo")
+    assert (await call("PATCH", "/v1/users/me", {"phone": None}, token=token))[1]["phone"] is None
+    path, change = "/v1/users/me/password", {"currentPassword": "no", "newPassword": "12345678"}
+    status, refused = await call("PUT", path, change, token=token)
+    assert (status, refused["code"]) == (403, "WRONG_PASSWORD")
+    change["currentPassword"] = "12345678"
+    assert (await call("PUT", path, change, token=token))[0] == 204
+
+    async def refresh(session: dict[str, Any]) -> tuple[int, Any]:
+        body = {"refreshToken": session["refreshToken"]}
+        return await call("POST", "/v1/sessions/refresh", body)
+
+    assert (await refresh(other))[1]["code"] == "REFRESH_REFUSED"
+    assert (await refresh(mine))[0] == 200
+    third = await call.enter(email)
+    everywhere = "/v1/sessions?everywhere=true"
+    assert (await call("DELETE", everywhere, token=third["accessToken"]))[0] == 204
+    assert (await refresh(third))[0] == 401
+    assert (await call("DELETE", "/v1/sessions?everywhere=maybe", token=token))[0] == 422
+
+
+async def test_a_storm_of_guesses_at_two_copies_is_let_in_up_to_the_burst(
+    call: Caller, environment: dict[str, str], tmp_path: Path
+) -> None:
+    await call.enter("victim@shop.example")
+
+    async def guess(who: Caller, email: str, place: str, password: str = "wrong") -> Any:
+        body = {"email": email, "password": password}
+        headers = {"X-Forwarded-For": f"{place}, 127.0.0.1"}
+        status, answer = await who("POST", "/v1/sessions", body, headers=headers)
+        return status, answer.get("code")
+
+    async with processes.running("user", environment, tmp_path / "copy.log") as copy:
+        doors = (call, Caller(call.session, copy.url))
+        for email in ("victim@shop.example", "nobody@shop.example"):
+            storm = [guess(doors[n % 2], email, f"2001:db8::{n:x}") for n in range(40)]
+            outcomes = await asyncio.gather(*storm)
+            assert outcomes.count((401, "WRONG_CREDENTIALS")) == 10, outcomes
+            assert outcomes.count((429, "RATE_LIMITED")) == 30
+    right = ("victim@shop.example", "192.0.2.7", "12345678")
+    assert (await guess(call, *right))[0] == 201
 
 
 async def test_published_keys_verify_the_tokens_of_every_copy(

@@ -9,11 +9,11 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from doorbuster.kit.database import Moment
-
-from .domain import (
+from doorbuster.user.domain import (
     MAX_SESSIONS_PER_USER,
     Account,
     EmailTakenError,
+    ProfileChange,
     RefreshToken,
     RefreshVerdict,
     Role,
@@ -30,6 +30,7 @@ USERS = sa.Table(
     sa.Column("email", sa.String),
     sa.Column("email_key", sa.String),
     sa.Column("name", sa.String),
+    sa.Column("phone", sa.String),
     sa.Column("password_hash", sa.String),
     sa.Column("role", sa.String),
     sa.Column("created_at", Moment),
@@ -62,7 +63,10 @@ KEYS = sa.Table(
     sa.Column("sealed_private", sa.Text),
     sa.Column("created_at", Moment),
 )
-_ACCOUNT = (USERS.c.user_id, USERS.c.name, USERS.c.email, USERS.c.role, USERS.c.created_at)
+_ACCOUNT = (
+    *(USERS.c.user_id, USERS.c.name, USERS.c.email, USERS.c.phone, USERS.c.role),
+    USERS.c.created_at,
+)
 
 
 def _account(row: Any) -> Account:
@@ -70,6 +74,7 @@ def _account(row: Any) -> Account:
         user_id=row.user_id,
         name=row.name,
         email=row.email,
+        phone=row.phone,
         role=cast(Role, row.role),
         created_at=row.created_at,
     )
@@ -118,14 +123,43 @@ class SqlAccounts:
             row = result.one_or_none()
         return None if row is None else (_account(row), row.password_hash)
 
-    async def rename(self, user_id: str, name: str, now: datetime) -> None:
-        """Give an account another name; nothing happens when it is unknown."""
+    async def change(self, user_id: str, change: ProfileChange, now: datetime) -> None:
+        """Change a profile; nothing happens when the account is unknown."""
         async with self._engine.begin() as connection:
             await connection.execute(
-                sa.update(USERS)
-                .where(USERS.c.user_id == user_id)
-                .values(name=name, updated_at=now)
+                sa.update(USERS).where(USERS.c.user_id == user_id).values(updated_at=now, **change)
             )
+
+    async def password_hash(self, user_id: str) -> str | None:
+        """Return the hash of a password."""
+        async with self._engine.connect() as connection:
+            found: str | None = await connection.scalar(
+                sa.select(USERS.c.password_hash).where(USERS.c.user_id == user_id)
+            )
+        return found
+
+    async def set_password(
+        self, user_id: str, old_hash: str, new_hash: str, now: datetime, *, keep_session: str
+    ) -> bool:
+        """Set another password and end all other sessions; false when the old one is another by now."""
+        async with self._engine.begin() as connection:
+            changed = await connection.execute(
+                sa.update(USERS)
+                .where(USERS.c.user_id == user_id, USERS.c.password_hash == old_hash)
+                .values(password_hash=new_hash, updated_at=now)
+            )
+            if changed.rowcount != 1:
+                return False
+            await connection.execute(
+                sa.update(SESSIONS)
+                .where(
+                    SESSIONS.c.user_id == user_id,
+                    SESSIONS.c.session_id != keep_session,
+                    SESSIONS.c.revoked_at.is_(None),
+                )
+                .values(revoked_at=now)
+            )
+        return True
 
     async def set_role(self, email_key: str, role: Role, now: datetime) -> bool:
         """Set a role; tells whether there is such an account."""
@@ -150,9 +184,10 @@ class SqlSessions:
         user_id: str,
         token_hash: str,
         *,
+        password_hash: str,
         now: datetime,
         expires_at: datetime,
-    ) -> None:
+    ) -> bool:
         """Store a new session with its first token; the user's oldest beyond the limit go."""
         surplus = (
             sa.select(SESSIONS.c.session_id)
@@ -162,10 +197,15 @@ class SqlSessions:
             .offset(MAX_SESSIONS_PER_USER - 1)
         )
         async with self._engine.begin() as connection:
-            # The account's row lock makes log-ins of one user take turns, so that none sees half of another.
-            await connection.execute(
-                sa.select(USERS.c.user_id).where(USERS.c.user_id == user_id).with_for_update()
+            # The account's row lock makes log-ins of one user take turns, so that none sees half of another, nor
+            # outlives a change of the password that it was checked against.
+            held = await connection.scalar(
+                sa.select(USERS.c.password_hash)
+                .where(USERS.c.user_id == user_id)
+                .with_for_update()
             )
+            if held != password_hash:
+                return False
             too_old = (await connection.execute(surplus)).scalars().all()
             if too_old:
                 await connection.execute(
@@ -182,6 +222,7 @@ class SqlSessions:
                 },
             )
             await _add_token(connection, session_id, token_hash, now, expires_at)
+        return True
 
     async def rotate(
         self, used_hash: str, new_hash: str, now: datetime
@@ -218,6 +259,19 @@ class SqlSessions:
             await connection.execute(
                 sa.update(SESSIONS)
                 .where(SESSIONS.c.session_id == session_id, SESSIONS.c.revoked_at.is_(None))
+                .values(revoked_at=now)
+            )
+
+    async def revoke_all(self, user_id: str, now: datetime) -> None:
+        """End all sessions of a user."""
+        async with self._engine.begin() as connection:
+            # A log-in that is under way is before or after this, not beside it.
+            await connection.execute(
+                sa.select(USERS.c.user_id).where(USERS.c.user_id == user_id).with_for_update()
+            )
+            await connection.execute(
+                sa.update(SESSIONS)
+                .where(SESSIONS.c.user_id == user_id, SESSIONS.c.revoked_at.is_(None))
                 .values(revoked_at=now)
             )
 
