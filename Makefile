@@ -9,8 +9,10 @@ BUYERS ?= 1000
 UNITS ?= 5
 SEEDS ?= 10
 FIRST ?= 1
+# The folders of tests/integration that have groups of their own.
+APART := inventory machine payment gateway
 
-.PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies bench-product chaos chaos-rows lock clean
+.PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies bench-product bench-search chaos chaos-rows lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -39,10 +41,15 @@ explore: venv ## search the models of the protocol, the larger worlds too (minut
 	@PYTHONPATH=tools $(BIN)/python -m explorer --deep
 
 integration: servers ## tests on the real servers and the real API server, sales, kills at every step, broken builds
-	@tools/pytest_groups.sh \
-	  "tests/contract tests/integration --ignore=tests/integration/payment --ignore=tests/integration/gateway" \
-	  "tests/integration/payment tests/integration/gateway" "tests/operator_api tests/e2e"
-	@tools/pytest_groups.sh "tests/chaos" "tests/mutation"
+	@tools/pytest_groups.sh 4 \
+	  "tests/chaos/test_payment_rows.py tests/chaos/test_paused_rows.py -m 'not variant'" \
+	  "tests/chaos --ignore=tests/chaos/test_payment_rows.py --ignore=tests/chaos/test_paused_rows.py -m 'not variant'" \
+	  "tests/mutation" \
+	  "tests/integration $(foreach part,$(APART),--ignore=tests/integration/$(part))" \
+	  "tests/integration/inventory tests/integration/machine" \
+	  "tests/integration/payment tests/integration/gateway" \
+	  "tests/contract" \
+	  "tests/operator_api tests/e2e"
 
 e2e: servers ## the small end-to-end sale alone
 	@$(BIN)/pytest -q tests/e2e
@@ -64,6 +71,9 @@ bench-strategies: servers ## Escrow, Direct and Lock beside each other, and the 
 
 bench-product: servers ## details under 50 readers, whole words among 100,000 products
 	@$(BIN)/python tests/bench/product.py
+
+bench-search: servers ## 50 users search among 100,000 products
+	@$(BIN)/python tests/bench/search.py
 
 lock: venv ## pin again what pyproject.toml asks for
 	@tools/lock.sh
