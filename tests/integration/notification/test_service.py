@@ -31,6 +31,7 @@ SMS = {
     "DOORBUSTER_SMS_TOKEN": "a-token",
     "DOORBUSTER_SMS_FROM": "+15005550006",
 }
+PATIENCE_SECONDS = 120.0  # for a busy machine; a calm one needs a few
 PREFERENCES = "/v1/notifications/preferences"
 
 
@@ -130,15 +131,13 @@ class World:
                 return list(await connection.scalars(sa.select(storage.LETTER.c.state)))
 
 
-async def until(
-    condition: Callable[[], Awaitable[bool]], *, within_seconds: float, what: str
-) -> None:
-    deadline = time.monotonic() + within_seconds
+async def until(condition: Callable[[], Awaitable[bool]], *, what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if await condition():
             return
         await asyncio.sleep(0.05)
-    raise AssertionError(f"not within {within_seconds} s: {what}")
+    raise AssertionError(f"not within {PATIENCE_SECONDS} s: {what}")
 
 
 @pytest.fixture
@@ -184,13 +183,13 @@ async def test_every_buyer_gets_one_mail_of_his_own(world: World) -> None:
         async def all_sent() -> bool:
             return len(world.sink.mails) >= 32
 
-        await until(all_sent, within_seconds=30, what="32 mails")
+        await until(all_sent, what="32 mails")
     recipients = sorted(recipient for recipient, _, _ in world.sink.mails)
     assert recipients == sorted(PEOPLE[stories.user_id(number)] for number in range(1, 33))
     assert set(await world.states()) == {"SENT"}
 
 
-async def test_while_both_providers_are_dead_letters_wait_and_go_out_once(
+async def test_letters_outlive_both_providers_and_lost_replies_and_go_out_once(
     world: World, stack: Stack, servers: Callable[..., dict[str, str]]
 ) -> None:
     mails = Path(servers("smtp")["DOORBUSTER_SMTP_SINK_DIR"]) / "mails.jsonl"
@@ -208,45 +207,37 @@ async def test_while_both_providers_are_dead_letters_wait_and_go_out_once(
             async def tried() -> bool:
                 return world.log.read_text().count("letter_attempted") >= 3
 
-            await until(tried, within_seconds=30, what="two mails and a text tried")
+            await until(tried, what="two mails and a text tried")
             assert await service.is_ready(session)
             stack.restart("smtp")
-            async with world.sms():
+            async with world.sms() as sms:
 
                 async def all_sent() -> bool:
                     return await world.states() == ["SENT"] * 3
 
-                await until(all_sent, within_seconds=40, what="all sent after the return")
+                await until(all_sent, what="all sent after the return")
                 assert await world.texts(session) == [PHONES[stories.user_id(1)]]
+                lost = {"dropReplyNext": 1}
+                async with session.put(f"{sms.url}/admin/behaviour", json=lost) as answer:
+                    assert answer.status == 200
+                await world.publish(stories.delivered(1))
+
+                async def told() -> bool:
+                    return await world.states() == ["SENT"] * 5
+
+                await until(told, what="the text whose reply was lost")
+                assert await world.texts(session) == [PHONES[stories.user_id(1)]] * 2
+                tried_again = [
+                    line
+                    for line in world.log.read_text().splitlines()
+                    if '"order-delivered"' in line and '"sms"' in line
+                ]
+                assert len(tried_again) >= 2
     finally:
-        stack.restart("smtp")
+        servers("smtp")
     sent = [json.loads(line) for line in mails.read_text().splitlines()]
     mine = sorted(mail["to"][0] for mail in sent if "is on its way" in mail["subject"])
     assert mine == [PEOPLE[stories.user_id(1)], PEOPLE[stories.user_id(2)]]
-
-
-async def test_a_lost_reply_of_the_sms_provider_doubles_no_text(world: World) -> None:
-    world.with_sms()
-    async with (
-        world.sms() as sms,
-        world.service() as service,
-        aiohttp.ClientSession() as session,
-    ):
-        url, choice = service.url + PREFERENCES, {"email": False, "sms": True}
-        async with session.put(url, json=choice, headers=world.user()) as answer:
-            assert answer.status == 200
-        lost = {"dropReplyNext": 1}
-        async with session.put(f"{sms.url}/admin/behaviour", json=lost) as answer:
-            assert answer.status == 200
-        await world.publish(stories.paid(1))
-
-        async def settled() -> bool:
-            return sorted(await world.states()) == ["SENT", "SKIPPED"]
-
-        await until(settled, within_seconds=40, what="the text told")
-        assert len(await world.texts(session)) == 1
-    assert '"outcome": "LATER"' in world.log.read_text()
-    assert world.sink.mails == []
 
 
 async def test_an_admin_sees_what_failed_and_drives_it_again(world: World) -> None:
@@ -271,7 +262,7 @@ async def test_an_admin_sees_what_failed_and_drives_it_again(world: World) -> No
         async def failed() -> bool:
             return await world.states() == ["FAILED"]
 
-        await until(failed, within_seconds=30, what="a letter to nobody given up")
+        await until(failed, what="a letter to nobody given up")
         status, found = await ask("GET", letters, admin)
         [shown] = found["letters"]
         assert (status, found["pagination"]["totalItems"]) == (200, 1)
@@ -307,7 +298,7 @@ async def test_an_admin_sees_what_failed_and_drives_it_again(world: World) -> No
             async def sent() -> bool:
                 return await world.states() == ["SENT"]
 
-            await until(sent, within_seconds=30, what="the letter driven again")
+            await until(sent, what="the letter driven again")
         finally:
             del PEOPLE[unknown], PHONES[unknown]
         assert await ask("POST", redrive, admin, json={}) == (200, {"redriven": 0})
@@ -322,7 +313,7 @@ async def test_while_the_user_service_is_away_letters_wait(world: World) -> None
         async def tried() -> bool:
             return "letter_attempted" in world.log.read_text()
 
-        await until(tried, within_seconds=20, what="an attempt")
+        await until(tried, what="an attempt")
         async with aiohttp.ClientSession() as session:
             assert await service.is_ready(session)
         world.sink.users_away = False
@@ -330,7 +321,7 @@ async def test_while_the_user_service_is_away_letters_wait(world: World) -> None
         async def sent() -> bool:
             return len(world.sink.mails) == 1
 
-        await until(sent, within_seconds=30, what="the mail")
+        await until(sent, what="the mail")
 
 
 async def test_kill_9_while_sending_loses_no_letter_and_repeats_few(world: World) -> None:
@@ -341,7 +332,7 @@ async def test_kill_9_while_sending_loses_no_letter_and_repeats_few(world: World
         async def some() -> bool:
             return len(world.sink.mails) >= 20
 
-        await until(some, within_seconds=30, what="the first mails")
+        await until(some, what="the first mails")
         await service.kill()
     # What the dead worker had claimed is leased for minutes: end the leases instead of waiting for them.
     async with (
@@ -357,7 +348,7 @@ async def test_kill_9_while_sending_loses_no_letter_and_repeats_few(world: World
             states = await world.states()
             return len(states) == len(numbers) and set(states) == {"SENT"}
 
-        await until(all_sent, within_seconds=60, what="every letter sent")
+        await until(all_sent, what="every letter sent")
     message_ids = {message_id for _, message_id, _ in world.sink.mails}
     assert len(message_ids) == len(numbers)
     # A mail whose answer or commit was lost goes out again: at most the one that was under way.
@@ -373,7 +364,7 @@ async def test_nobodys_name_or_address_is_logged_or_stored(world: World) -> None
             states = await world.states()
             return len(states) == 3 and "PENDING" not in states
 
-        await until(all_settled, within_seconds=30, what="three letters settled")
+        await until(all_settled, what="three letters settled")
     assert len(world.sink.mails) == 2
     log = world.log.read_text()
     assert "letter_attempted" in log
