@@ -42,9 +42,9 @@ async def test_checkout_that_wakes_with_an_old_permit_finds_a_tombstone(stage, t
 @pytest.mark.parametrize(
     ("point", "ends"),
     [
-        ("payment.attempt.opened.stopped", "ABANDONED"),
+        pytest.param("payment.attempt.opened.stopped", "ABANDONED", marks=pytest.mark.variant),
         ("payment.pin.done.stopped", "ABANDONED"),
-        ("payment.confirming.stored.stopped", "DECLINED"),
+        pytest.param("payment.confirming.stored.stopped", "DECLINED", marks=pytest.mark.variant),
     ],
 )
 async def test_payment_that_wakes_before_the_card_is_asked_charges_nobody(

@@ -134,8 +134,8 @@ async def test_reserve_that_was_not_committed_is_made_by_the_retry(stage, tmp_pa
     "point",
     [
         "inventory.reserve.committed",
-        "inventory.reserve.settled",
-        "http.post.reservations.handled",
+        pytest.param("inventory.reserve.settled", marks=pytest.mark.variant),
+        pytest.param("http.post.reservations.handled", marks=pytest.mark.variant),
     ],
 )
 async def test_reserve_that_was_committed_is_found_by_the_retry(stage, tmp_path, point):

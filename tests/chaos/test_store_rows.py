@@ -74,7 +74,10 @@ async def test_return_that_was_given_back_and_not_deleted_adds_no_second_permit(
         await scene.judge()
 
 
-@pytest.mark.parametrize("point", ["inventory.epoch.bumped", "inventory.epoch.loaded"])
+@pytest.mark.parametrize(
+    "point",
+    ["inventory.epoch.bumped", pytest.param("inventory.epoch.loaded", marks=pytest.mark.variant)],
+)
 async def test_epoch_that_was_started_and_not_loaded_is_warmed(stage, tmp_path, point):
     async with stage.sale(tmp_path) as scene:
         life = await stage.arm("inventory", point)
