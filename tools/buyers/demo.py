@@ -6,18 +6,19 @@ import os
 import pathlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from devstack.catalogue import SALE_PARTS
 from devstack.layout import default_root
 from devstack.progress import shown
 from devstack.stack import Progress as TakeStep
 from devstack.stack import Stack, Step
 
-from . import crowd, enrol, manifest, plan, play, report, stores
+from . import catalogue, crowd, enrol, manifest, plan, play, report, stores
 from .history import Recorder
 from .kubectl import Kubectl
 from .verdict import Verdict
@@ -89,6 +90,9 @@ async def show(buyers: int, units: int, seed: int) -> int:
             return 130
         verdict = work.result()
         if stays:
+            stage.line("opening the rest of the shop: search, carts, change data capture")
+            with stage.steps():
+                await asyncio.to_thread(stack.up)
             _print_addresses(console, stack.env())
             await end.wait()
     finally:
@@ -102,16 +106,19 @@ async def show(buyers: int, units: int, seed: int) -> int:
 async def _perform(
     stage: Stage, stack: Stack, plans: Sequence[plan.Plan], units: int, seed: int
 ) -> Verdict:
-    stage.line("starting the real servers, every service and the operator")
+    stage.line("starting the real servers, what sells, the catalogue and the operator")
     with stage.steps():
-        await asyncio.to_thread(stack.up)
+        await asyncio.to_thread(stack.up, (*SALE_PARTS, "product"))
     with stage.progress:
         environment = stack.env()
         addresses = stores.Addresses.from_environment(environment)
         url = environment["DOORBUSTER_PUBLIC_URL"]
         entrances = await _enrol(stage, url, plans)
         kubectl = Kubectl(environment=environment)
-        sale = await _announce(stage, kubectl, len(plans), units)
+        number = take_number(await asyncio.to_thread(kubectl.names, "fsale"))
+        suffix = f"-{number}" if number > 1 else ""
+        await _open_catalogue(stage, environment, f"{catalogue.SKU}{suffix}")
+        sale = await _announce(stage, kubectl, suffix, len(plans), units)
         people = crowd.Crowd(
             plans=plans,
             entrances=entrances,
@@ -151,13 +158,26 @@ async def _enrol(stage: Stage, url: str, plans: Sequence[plan.Plan]) -> dict[str
     return entrances
 
 
-async def _announce(stage: Stage, kubectl: Kubectl, buyers: int, units: int) -> manifest.Sale:
+async def _open_catalogue(stage: Stage, environment: Mapping[str, str], sku: str) -> None:
+    """Show some goods and what will be sold; the sale does not wait for a catalogue that is away."""
+    try:
+        exhibit = await catalogue.fill(environment, sku)
+    except OSError as error:
+        stage.line(f"no catalogue this time: {error}", "yellow")
+        return
+    stage.line(f"{catalogue.PRODUCTS} products are on show, and what the sale will sell")
+    stage.line(f"{environment['DOORBUSTER_PUBLIC_URL']}/v1/products/{exhibit.product_id}", "cyan")
+    stage.line(exhibit.picture, "cyan")
+
+
+async def _announce(
+    stage: Stage, kubectl: Kubectl, suffix: str, buyers: int, units: int
+) -> manifest.Sale:
     """Apply the sample with names that no earlier run used, to open soon."""
-    number = take_number(await asyncio.to_thread(kubectl.names, "fsale"))
     sale = manifest.render(
         opens_in=OPENS_IN_SECONDS + OPENS_IN_SECONDS_A_BUYER * buyers,
         units=units,
-        suffix=f"-{number}" if number > 1 else "",
+        suffix=suffix,
     )
     (folder() / "sale.yaml").write_text(sale.text, encoding="utf-8")
     stage.line(f"kubectl apply -f {folder() / 'sale.yaml'}")
@@ -209,7 +229,9 @@ async def _fight(
 
 def _print_addresses(console: Console, environment: dict[str, str]) -> None:
     console.print(f"\nThe shop stays open: [bold]{environment['DOORBUSTER_PUBLIC_URL']}[/bold]")
+    search = f"{environment['DOORBUSTER_PUBLIC_URL']}/v1/products/search?term=iphon"
     for line in (
+        f"curl '{search}'",
         'eval "$(.venv/bin/devstack env)"      # every URL, kubectl, the first admin',
         "kubectl get fsale,ipool               # the sale and its stock",
         ".venv/bin/devstack status             # what runs",
