@@ -262,6 +262,10 @@ class FakeGuards:
         if after != fresh:
             self.rows[attempt.anywhere] = after
 
+    async def take_back(self, attempt: domain.Attempt) -> None:
+        """Uncount an attempt from its place: it was let in and never made."""
+        self.rows[attempt.here] = domain.uncounted(self.rows[attempt.here])
+
     async def succeed(self, attempt: domain.Attempt, now: datetime) -> None:
         """Forgive this place its wrong attempts and trust it; elsewhere nothing is forgiven."""
         guard = domain.Guard(busy_until=now, trusted_until=now + domain.TRUST_LIFE)

@@ -250,6 +250,11 @@ def judge_attempt(here: Guard, anywhere: Guard, now: datetime) -> tuple[Guard, G
     return after, replace(anywhere, busy_until=max(anywhere.busy_until, now) + ANYWHERE.step)
 
 
+def uncounted(here: Guard) -> Guard:
+    """Return the guard of a place without its last attempt."""
+    return replace(here, busy_until=here.busy_until - HERE.step)
+
+
 def _refuse_strange(text: str) -> None:
     for character in text:
         if unicodedata.category(character) in _FORBIDDEN_IN_TEXT or character in _BIDI_CONTROLS:

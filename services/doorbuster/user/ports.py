@@ -103,6 +103,9 @@ class Guards(Protocol):
     async def enter(self, attempt: Attempt, now: datetime) -> None:
         """Count an attempt before it is made; raises TooManyAttemptsError."""
 
+    async def take_back(self, attempt: Attempt) -> None:
+        """Uncount an attempt from its place: it was let in and never made."""
+
     async def succeed(self, attempt: Attempt, now: datetime) -> None:
         """Forgive this place its wrong attempts and trust it; elsewhere nothing is forgiven."""
 

@@ -15,6 +15,7 @@ from .domain import (
     Account,
     Address,
     Attempt,
+    BusyError,
     ProfileChange,
     RefreshRefusedError,
     RefreshVerdict,
@@ -95,7 +96,8 @@ class Users:
         await self._enter(attempt)
         found = await self._accounts.by_email(key)
         account, password_hash = (None, "") if found is None else found
-        if not await self._passwords.matches(password_hash or None, password) or account is None:
+        is_right = await self._compare(attempt, password_hash or None, password)
+        if not is_right or account is None:
             LOG_INS.labels("refused").inc()
             raise WrongCredentialsError("e-mail address or password is wrong")
         now = self._clock()
@@ -124,6 +126,14 @@ class Users:
             await self._guards.enter(attempt, self._clock())
         except TooManyAttemptsError:
             LOG_INS.labels("throttled").inc()
+            raise
+
+    async def _compare(self, attempt: Attempt, password_hash: str | None, password: str) -> bool:
+        """Compare; whom the full queue sends away has not guessed, and may come again."""
+        try:
+            return await self._passwords.matches(password_hash, password)
+        except BusyError:
+            await self._guards.take_back(attempt)
             raise
 
     async def refresh(self, refresh_token: str) -> OpenSession:
@@ -175,7 +185,7 @@ class Users:
         old_hash = await self._accounts.password_hash(user_id)
         if old_hash is None:
             raise UnknownUserError("there is no such user")
-        if not await self._passwords.matches(old_hash, current):
+        if not await self._compare(attempt, old_hash, current):
             raise WrongPasswordError("the current password is another one")
         new_hash, now = await self._passwords.hash(new), self._clock()
         if not await self._accounts.set_password(

@@ -156,6 +156,12 @@ async def test_a_right_password_forgives_its_place_only(stores: Stores) -> None:
     assert await tries(stores, 20) == domain.HERE.burst
 
 
+async def test_an_attempt_that_was_not_made_is_not_counted(stores: Stores) -> None:
+    await tries(stores, 20)
+    await stores.guards.take_back(attempt("home"))
+    assert await tries(stores, 5) == 1
+
+
 async def test_guards_that_say_nothing_are_forgotten(stores: Stores) -> None:
     await stores.guards.enter(attempt("home"), NOON)
     assert await stores.guards.prune(NOON, 10) == 0

@@ -298,3 +298,13 @@ async def test_anothers_address_does_not_exist(shop: Shop) -> None:
     await shop.book.remove(bo.user_id, address.address_id)
     with pytest.raises(domain.UnknownAddressError):
         await shop.book.remove(bo.user_id, address.address_id)
+
+
+async def test_whom_the_full_queue_sends_away_may_come_again(shop: Shop) -> None:
+    await shop.users.sign_up("Bo", "bo@x.org", PASSWORD)
+    shop.passwords.is_full = True
+    for _ in range(3 * domain.HERE.burst):
+        with pytest.raises(domain.BusyError):
+            await shop.users.log_in("bo@x.org", PASSWORD, HOME)
+    shop.passwords.is_full = False
+    await shop.users.log_in("bo@x.org", PASSWORD, HOME)

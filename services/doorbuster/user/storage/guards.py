@@ -7,7 +7,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from doorbuster.kit.database import Moment
-from doorbuster.user.domain import TRUST_LIFE, Attempt, Guard, judge_attempt
+from doorbuster.user.domain import TRUST_LIFE, Attempt, Guard, judge_attempt, uncounted
 
 GUARDS = sa.Table(
     "guard",
@@ -34,6 +34,12 @@ class SqlGuards:
             await _store(connection, attempt.here, here)
             if anywhere != guards[attempt.anywhere]:
                 await _store(connection, attempt.anywhere, anywhere)
+
+    async def take_back(self, attempt: Attempt) -> None:
+        """Uncount an attempt from its place: it was let in and never made."""
+        async with self._engine.begin() as connection:
+            guards = await _lock(connection, (attempt.here, attempt.anywhere))
+            await _store(connection, attempt.here, uncounted(guards[attempt.here]))
 
     async def succeed(self, attempt: Attempt, now: datetime) -> None:
         """Forgive this place its wrong attempts and trust it; elsewhere nothing is forgiven."""
