@@ -29,6 +29,10 @@ class Pins(Protocol):
         """Return how long ago the oldest payment under way was pinned; 0 when there is none."""
         ...
 
+    async def let_go(self, order_id: str) -> bool:
+        """Release the hold of an order that will not be placed; False when it holds nothing."""
+        ...
+
     async def decline(self, attempts: Sequence[internal.Attempt]) -> int:
         """Note attempts that ended without a charge."""
         ...

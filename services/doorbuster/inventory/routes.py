@@ -214,6 +214,13 @@ class Reservations:
         )
         return aiohttp_web.Response(status=204)
 
+    async def let_go(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
+        """``POST /internal/v1/releases``: 204 whether or not there was anything to release."""
+        release = await web.read_json(request, internal.Release)
+        _check_names(order_id=release.order_id)
+        await self._payments.let_go(release.order_id)
+        return aiohttp_web.Response(status=204)
+
     async def unreturned(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
         """``POST /internal/v1/reservations:unreturned``."""
         batch = await web.read_json(request, internal.Attempts)
@@ -254,6 +261,7 @@ class Reservations:
             ("POST", "judgements", self.judge, checkout),
             ("POST", "pins", self.pin, checkout),
             ("POST", "unpins", self.unpin, web.callers("payment")),
+            ("POST", "releases", self.let_go, checkout),
             ("POST", "reservations:unreturned", self.unreturned, web.callers("payment")),
             ("POST", "warm", self.warm, checkout),
             (

@@ -235,3 +235,26 @@ async def test_a_hold_that_ran_out_is_released_for_good(aisle):
     await asyncio.sleep((held.pay_by - now()).total_seconds() + 0.05)
     assert (await shop.reserve(1)).outcome == "RELEASED"
     assert await shop.pin(1, 1) == "EXPIRED"
+
+
+async def test_an_order_that_is_refused_lets_go_of_its_hold_for_good(aisle):
+    shop = await aisle(1)
+    first = await shop.reserve("a")
+    assert first.outcome == "HELD"
+    for _ in range(2):
+        await shop.inventory.let_go(first.order_id)
+    assert (await shop.reserve("a")).outcome == "RELEASED"
+    assert (await shop.reserve("a", "another key")).outcome == "HELD"
+    assert (await shop.reserve("b")).outcome == "WAITING", "the unit came back once"
+
+
+async def test_nobody_lets_go_of_units_that_are_being_paid_or_were_never_held(aisle):
+    shop = await aisle(1)
+    held = await shop.reserve("a")
+    assert await shop.pin("a", 1) == "PINNED"
+    await shop.inventory.let_go(held.order_id)
+    await shop.inventory.let_go(shop.order_id("nobody"))
+    state = await shop.inventory.reservation(held.order_id)
+    assert state is not None
+    assert state.state == "PAYING"
+    assert await shop.inventory.reservation(shop.order_id("nobody")) is None

@@ -154,6 +154,12 @@ class Ledger:
         self._database.changes.of_products(products)
         return products
 
+    async def let_go(self, order_id: str) -> bool:
+        """Release the hold of an order that will not be placed; False when it holds nothing."""
+        released: int = await self._database.value(sql("let_go"), order_id)
+        self._database.changes.of_orders([order_id] if released else [])
+        return released > 0
+
     async def expire_holds(self, limit: int) -> int:
         """Release holds past their pay-by; returns how many."""
         released: list[str] = await self._database.value("SELECT expire_holds($1)", limit)

@@ -1,4 +1,7 @@
-"""What payments do to reservations: events, the synchronous unpin, and the pin sweep that guarantees both."""
+"""What payments do to reservations: events, the synchronous unpin, and the pin sweep that guarantees both.
+
+And what an order does that checkout refuses after its units were held.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -54,6 +57,13 @@ class Payments:
         """PAYING of that attempt -> HELD while there is time, else RELEASED."""
         if attempts and await self._pins.decline(attempts):
             failpoints.reach("inventory.decline.committed")
+            for wake in self._wakes:
+                wake.set()
+
+    async def let_go(self, order_id: str) -> None:
+        """HELD -> RELEASED at once: checkout will not place this order."""
+        if await self._pins.let_go(order_id):
+            failpoints.reach("inventory.let_go.committed")
             for wake in self._wakes:
                 wake.set()
 
