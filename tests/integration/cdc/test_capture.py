@@ -57,9 +57,9 @@ def inventory(environment: dict[str, str]) -> domain.Connector:
 async def put(rows: "asyncpg.Connection[Any]", product_id: str, version: int) -> None:
     await rows.execute(
         """INSERT INTO inventory (product_id, sku, available_qty, total_qty, version)
-           VALUES ($1, $1, $2, $2, $2)
+           VALUES ($1, $1, $2::integer, $2::integer, $2::integer)
            ON CONFLICT (product_id) DO UPDATE
-              SET available_qty = $2, total_qty = $2, version = $2""",
+              SET available_qty = $2::integer, total_qty = $2::integer, version = $2::integer""",
         product_id,
         version,
     )
@@ -184,7 +184,7 @@ def test_the_command_prints_no_secret(environment: dict[str, str]) -> None:
         env={**os.environ, **environment, "DOORBUSTER_CDC_MONGO_URL": "mongodb://a:hidden@b/"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=WITHIN_SECONDS,
         check=False,
     )
     password = environment["DOORBUSTER_CDC_POSTGRES_DSN"].split(":")[2].split("@")[0]

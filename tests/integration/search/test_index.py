@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -133,17 +133,14 @@ class World:
 
 
 @pytest.fixture
-async def world(servers: Callable[..., dict[str, str]], tmp_path: Path) -> AsyncIterator[World]:
-    env = servers("elasticsearch")
-    async with AsyncElasticsearch(env["DOORBUSTER_ELASTICSEARCH_URL"]) as client:
-        await client.indices.delete(index="products-*", allow_no_indices=True)
+async def world(elasticsearch_url: str, tmp_path: Path) -> AsyncIterator[World]:
     keys = processes.Keys(tmp_path / "keys", ("search", "product"))
     product = Product(keys)
     server = TestServer(product.app())
     await server.start_server()
     nobody = "http://127.0.0.1:9"
     env = {
-        "DOORBUSTER_ELASTICSEARCH_URL": env["DOORBUSTER_ELASTICSEARCH_URL"],
+        "DOORBUSTER_ELASTICSEARCH_URL": elasticsearch_url,
         "DOORBUSTER_KAFKA_BOOTSTRAP": "127.0.0.1:9",
         "DOORBUSTER_REDIS_URL": "redis://127.0.0.1:9/0",
         "DOORBUSTER_INVENTORY_URLS": nobody,

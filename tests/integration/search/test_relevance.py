@@ -1,12 +1,11 @@
 """Judged queries over a small fixed catalogue: what buyers type, and what must be among the first three."""
 
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from elasticsearch import AsyncElasticsearch
 
 from doorbuster.contracts import catalogue, internal
 from doorbuster.kit import ids
@@ -323,11 +322,8 @@ class Away:
 
 
 @pytest.fixture
-async def search(servers: Callable[..., dict[str, str]]) -> AsyncIterator[Search]:
-    url = servers("elasticsearch")["DOORBUSTER_ELASTICSEARCH_URL"]
-    async with AsyncElasticsearch(url) as client:
-        await client.indices.delete(index="products-*", allow_no_indices=True)
-    async with storage.open_index(url, search_seconds=60.0) as index:
+async def search(elasticsearch_url: str) -> AsyncIterator[Search]:
+    async with storage.open_index(elasticsearch_url, search_seconds=60.0) as index:
         await index.ensure()
         writes = [
             Write(product_id=entry.product_id, version=1, document=documents.document(entry))
