@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from doorbuster import escrow
 from doorbuster.checkout import storage
@@ -30,6 +31,22 @@ async def orders(request, checkout_dsn):
         storage.open_orders(engine, asyncio.Event()) as store,
     ):
         yield store
+
+
+@pytest.fixture(params=["fake", "postgres"])
+async def till(request, checkout_dsn):
+    """An empty order store, and the discounts in it."""
+    if request.param == "fake":
+        store = FakePlacedOrders()
+        yield store, store.discounts
+        return
+    async with (
+        database.open_engine(checkout_dsn) as engine,
+        storage.open_orders(engine, asyncio.Event()) as store,
+    ):
+        async with engine.begin() as connection:
+            await connection.execute(sa.text("TRUNCATE placed_order, discount, discount_use"))
+        yield store, storage.PostgresDiscounts(engine)
 
 
 @pytest.fixture(params=["fake", "redis"])

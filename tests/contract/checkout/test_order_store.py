@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from msgspec import structs
 
 from doorbuster.checkout.domain.orders import StoredOrder
-from doorbuster.contracts import events, internal
+from doorbuster.contracts import api, events, internal
 from doorbuster.kit import ids
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
-def order(key, *, request_hash="a" * 64, amount_minor=9_990, traceparent=None):
+def order(key, *, request_hash="a" * 64, amount_minor=9_990, traceparent=None, **more):
     line = events.Line(
         product_id=ids.product_id("phone"), quantity=1, price_minor=amount_minor, sale_uid="s"
     )
@@ -27,15 +27,26 @@ def order(key, *, request_hash="a" * 64, amount_minor=9_990, traceparent=None):
             placed_at=NOW,
             topic="sale.shop.drop.orders",
             traceparent=traceparent,
+            **more,
         ),
         request_hash=request_hash,
     )
 
 
 async def test_what_was_placed_is_found_as_it_was(orders):
-    placed = order("as it was", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
-    assert await orders.place(placed) == placed
-    assert await orders.find(placed.order.order_id) == placed
+    traceparent = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    totals = internal.TotalsMinor(
+        subtotal_minor=10_000, discount_minor=1_000, shipping_minor=499, tax_minor=491
+    )
+    address = api.DeliveryAddress(
+        recipient="B\u00fcyer", line1="1", city="\u6771\u4eac", postal_code="1", country="JP"
+    )
+    for placed in (
+        order("as it was", traceparent=traceparent),
+        order("in full", totals=totals, address=address),
+    ):
+        assert await orders.place(placed) == placed
+        assert await orders.find(placed.order.order_id) == placed
 
 
 async def test_nothing_is_found_under_an_unknown_id(orders):

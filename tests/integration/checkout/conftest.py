@@ -5,6 +5,7 @@ moved; that of ``drop`` is the real one, with Redis and Kafka, behind two checko
 """
 
 import asyncio
+import copy
 import os
 import secrets
 import time
@@ -99,9 +100,9 @@ async def _told(answer):
 class Shop:
     """One running checkout over HTTP with its shelf, its store and callers."""
 
-    def __init__(self, session, url, shelf, identity, keys, pool, checks) -> None:
+    def __init__(self, session, url, shelf, identity, keys, pool, checks, environment) -> None:
         self.session, self.url, self.shelf, self.pool = session, url, shelf, pool
-        self.identity, self.checks = identity, checks
+        self.identity, self.checks, self.environment = identity, checks, environment
         self._keys = keys
 
     async def ask(self, method, path, *, token=None, body=None, headers=None, raw=None):
@@ -115,6 +116,12 @@ class Shop:
             method, self.url + path, json=body, data=raw, headers=sent
         ) as response:
             return response.status, response.headers, await response.json(content_type=None)
+
+    def at(self, url):
+        """The same shop through another door."""
+        other = copy.copy(self)
+        other.url = url
+        return other
 
     async def buy(
         self, user="user_1", key="key-1", *, price=99.90, quantity=1, product=PHONE, **more
@@ -358,7 +365,9 @@ def open_shop(checkout_dsn, tmp_path, monkeypatch, identity):
                 monkeypatch.setitem(os.environ, name, value)
             async with build() as service, test_utils.TestServer(service.app) as server:
                 url = str(server.make_url("")).rstrip("/")
-                yield Shop(session, url, shelf, identity, tmp_path, pool, service.checks)
+                yield Shop(
+                    session, url, shelf, identity, tmp_path, pool, service.checks, environment
+                )
 
     return start
 
