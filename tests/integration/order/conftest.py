@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 from doorbuster.contracts import events, internal
 from doorbuster.kit import auth, bus, database, migrations, web
 from doorbuster.order import storage
-from doorbuster.testing import broker, processes
+from doorbuster.testing import broker, processes, stories
 
 SERVICES = ("order", "checkout", "inventory", "user", "payment")
 
@@ -89,6 +89,30 @@ class World:
         ) as answer:
             return answer.status, await answer.json(content_type=None)
 
+    async def post(
+        self,
+        service: processes.Running,
+        what: str,
+        body: dict[str, Any],
+        *,
+        path: str = "/v1/orders",
+        role: str = "buyer",
+    ) -> tuple[int, dict[str, Any]]:
+        """Do something with the first order as its buyer; (0, {}) when the service died of it."""
+        url = f"{service.url}{path}/{stories.order_id()}/{what}"
+        headers = self.keys.as_user(stories.user_id(99 if role == "admin" else 1), role)
+        try:
+            async with self.session.post(url, json=body, headers=headers) as answer:
+                return answer.status, await answer.json(content_type=None)
+        except aiohttp.ServerDisconnectedError:
+            return 0, {}
+
+    async def admin(
+        self, service: processes.Running, what: str, body: dict[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
+        """Do something with the first order as an admin."""
+        return await self.post(service, what, body, path="/v1/admin/orders", role="admin")
+
     async def states(self) -> dict[str, str]:
         """Return the state of every stored order."""
         async with database.open_engine(self.env["DOORBUSTER_ORDER_DSN"]) as engine:
@@ -131,7 +155,7 @@ async def world(
     bootstrap = servers("kafka")["DOORBUSTER_KAFKA_BOOTSTRAP"]
     await migrations.upgrade("doorbuster.order", fresh_mysql)
     async with database.open_engine(fresh_mysql) as engine, engine.begin() as connection:
-        for table in (storage.ORDERS, storage.HISTORY):
+        for table in (storage.ORDERS, storage.HISTORY, storage.OUTBOX):
             await connection.execute(sa.delete(table))
     await broker.forget_everything(bootstrap)
     keys = processes.Keys(tmp_path / "keys", SERVICES)

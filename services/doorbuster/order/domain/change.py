@@ -93,9 +93,9 @@ def deliver(order: Order, at: datetime | None, now: datetime) -> Change | None:
         return None
     if order.state is not State.SHIPPED:
         raise NotShippedError(f"the order is {order.state.lower()}")
-    at = at or max(now, order.placed_at)
-    if not order.placed_at <= at <= now + CLOCKS_DIFFER:
+    if at is not None and not order.placed_at <= at <= now + CLOCKS_DIFFER:
         raise ImpossibleTimeError("deliveredAt must be after the order and not in the future")
+    at = at or max(now, order.placed_at)
     event = events.OrderDelivered(
         order_id=order.order_id,
         user_id=order.user_id,
