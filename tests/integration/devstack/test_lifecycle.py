@@ -121,7 +121,7 @@ def test_an_interrupted_up_stops_at_once_and_can_be_taken_down(root):
     assert processes_of(root) == []
 
 
-@pytest.mark.parametrize("name", [*SERVERS, "kafka", "apiserver"])
+@pytest.mark.parametrize("name", [*SERVERS, "kafka", "apiserver", "connect"])
 def test_a_killed_server_is_dead_and_comes_back_on_its_port(stack, servers, name):
     def status():
         return next(part for part in stack.status() if part.name == name)
