@@ -268,7 +268,7 @@ class Reservations:
                 "GET",
                 "sales",
                 self.sales,
-                web.callers("checkout", "product", "cart", "gateway"),
+                web.callers("checkout", "product", "cart", "search"),
             ),
             ("GET", "reservations/{order_id}", self.find, web.callers("checkout", "order")),
         )

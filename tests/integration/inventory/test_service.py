@@ -23,7 +23,7 @@ from doorbuster.escrow import Escrow, EscrowAwayError, PermitRequest
 from doorbuster.kit import ids, redis
 from doorbuster.testing import processes
 
-CALLERS = ("inventory", "checkout", "payment", "operator", "order", "gateway", "cart")
+CALLERS = ("inventory", "checkout", "payment", "operator", "order", "search", "cart")
 
 
 class Neighbours:
@@ -272,7 +272,7 @@ async def test_only_the_named_callers_are_let_in(house: House) -> None:
     async with house.starting("a") as running:
         for method, path, caller in [
             *ROUTES,
-            ("GET", "/internal/v1/sales", "gateway"),
+            ("GET", "/internal/v1/sales", "search"),
             ("GET", "/internal/v1/reservations/order_x", "order"),
             ("GET", "/control/v1/sales", "operator"),
         ]:
