@@ -31,7 +31,7 @@ WRITE_SECONDS = 4.0
 FIND_SECONDS = 0.5
 IMPORT_SECONDS = 60.0
 # While search is degraded: the first so many products that match are sorted and counted, no more.
-MOST_FOUND = 1_000
+MOST_FOUND = 300
 DUPLICATE_KEY = 11000
 _BRIEF = {"description": 0, "specifications": 0, "words": 0}
 
@@ -278,10 +278,15 @@ _ORDERS: dict[str, dict[str, int]] = {
 }
 
 
+def _rarity(word: str) -> tuple[bool, int]:
+    """Guess which word has the fewest products, to be looked up first: a model's number, else the longest."""
+    return any(letter.isdigit() for letter in word), len(word)
+
+
 def _match(wanted: Wanted) -> dict[str, Any]:
     match: dict[str, Any] = {}
     if wanted.words:
-        match["words"] = {"$all": sorted(wanted.words, key=len, reverse=True)}
+        match["words"] = {"$all": sorted(wanted.words, key=_rarity, reverse=True)}
     if wanted.category is not None:
         match["category"] = wanted.category
     if wanted.manufacturer is not None:
