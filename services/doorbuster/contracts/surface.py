@@ -476,7 +476,11 @@ CALLS: tuple[Call, ...] = (
             "/v1/webhooks/psp",
             "anyone",
             "News from the payment provider, signed by it",
-            {"status": 204, "headers": ("Stripe-Signature",)},
+            {
+                "status": 204,
+                "headers": ("Stripe-Signature",),
+                "codes": ((400, "BAD_SIGNATURE"),),
+            },
         ),
     ),
     *_calls(

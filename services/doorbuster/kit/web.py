@@ -196,10 +196,16 @@ def decode(raw: bytes, body_type: type[Body]) -> Body:
 
 def read_query(request: web.Request, query_type: type[Body]) -> Body:
     """Parse the query string; unknown names are ignored. Raises InvalidError."""
+    given = dict(request.query)
     try:
-        return msgspec.convert(dict(request.query), type=query_type, strict=False)
+        query = msgspec.convert(given, type=query_type, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidError(str(error)) from error
+    shown = msgspec.to_builtins(query)
+    for name, text in given.items():
+        if text.lower() == "null" and shown.get(name, "") is None:
+            raise InvalidError(f"{name} is left out, not null")
+    return query
 
 
 def path_id(request: web.Request, name: str, prefix: str) -> str:

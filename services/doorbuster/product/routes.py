@@ -128,8 +128,8 @@ class ProductRoutes:
     async def replace(self, request: aiohttp_web.Request) -> aiohttp_web.Response:
         """``PUT /v1/admin/products/{productId}`` with If-Match."""
         product_id = _product_id(request)
-        expected = _expected_version(request)
         draft = await web.read_json(request, catalogue.ProductDraft)
+        expected = _expected_version(request)
         product = await self.manage.replace(product_id, draft, expected=expected)
         headers = {"ETag": f'"{product.content_version}"'}
         return web.json_response(await self.look.show(product), headers=headers)

@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import (
-    run_state_machine_as_test,
-)
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from doorbuster.kit import migrations
 from doorbuster.testing.histories import open_world
@@ -45,15 +43,18 @@ async def _hurry(dsn: str) -> None:
 
 
 @pytest.fixture
-def run_histories(stage: Stage) -> Callable[[int], None]:
-    """``run_histories(n)`` plays n histories; raises AssertionError when one breaks a rule."""
+def run_histories(stage: Stage) -> Callable[..., None]:
+    """``run_histories(n)`` plays n histories; raises AssertionError when one breaks a rule.
+
+    ``first`` chooses where they begin: the same histories for the same number.
+    """
 
     class Here(Machine):
         pass
 
     Here.stage = stage
 
-    def run(examples: int) -> None:
+    def run(examples: int, *, first: int | None = None) -> None:
         chosen = settings(
             max_examples=EXAMPLES or examples,
             stateful_step_count=STEPS,
@@ -63,6 +64,7 @@ def run_histories(stage: Stage) -> Callable[[int], None]:
             phases=(Phase.generate,),  # a history is short enough to be read as it is
             suppress_health_check=list(HealthCheck),
         )
-        run_state_machine_as_test(Here, settings=chosen)
+        played = Here if first is None or EXAMPLES else seed(first)(Here)
+        run_state_machine_as_test(played, settings=chosen)
 
     return run

@@ -18,7 +18,7 @@ WHERE relname = $1 AND relkind = 'v'
 """
 
 
-def test_no_history_breaks_a_rule(run_histories: Callable[[int], None]) -> None:
+def test_no_history_breaks_a_rule(run_histories: Callable[..., None]) -> None:
     run_histories(USUAL_EXAMPLES)
 
 
@@ -42,10 +42,19 @@ BROKEN = {
     ],
 }
 
+# Where to begin, so that one of the first few histories sees it.
+FIRST = {
+    "no guard": 2,
+    "a pin that time can break": 2,
+    "a failure of any attempt": 1,
+    "a success counted twice": 2,
+    "a final answer too early": 0,
+}
+
 
 @pytest.mark.parametrize("broken", sorted(BROKEN))
 def test_a_rule_taken_out_of_the_database_is_missed(
-    stage: Any, run_histories: Callable[[int], None], broken: str
+    stage: Any, run_histories: Callable[..., None], broken: str
 ) -> None:
     async def take_out() -> None:
         connection = stage.world.connection
@@ -63,4 +72,4 @@ def test_a_rule_taken_out_of_the_database_is_missed(
 
     stage.runner.run(take_out())
     with pytest.raises(AssertionError):
-        run_histories(EXAMPLES_TO_SEE_IT)
+        run_histories(EXAMPLES_TO_SEE_IT, first=FIRST[broken])

@@ -10,7 +10,7 @@ import jwt
 import msgspec
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -281,3 +281,24 @@ async def test_a_lost_reply_cuts_the_connection_after_the_work_was_done(client: 
         assert await post(client, b'{"name":"a"}') == (200, {"name": "a", "count": 1})
     finally:
         failpoints.arm("")
+
+
+class Filters(msgspec.Struct):
+    """A query with a text and a number that may be left out."""
+
+    maker: str | None = None
+    least: float | None = None
+
+
+def asked(query: str) -> web.Request:
+    return make_mocked_request("GET", f"/wishes?{query}")
+
+
+def test_a_query_is_read_and_what_it_does_not_know_is_left_alone() -> None:
+    assert edge.read_query(asked("maker=null&least=2.5&x=1"), Filters) == Filters("null", 2.5)
+
+
+@pytest.mark.parametrize("query", ["least=null", "least=NULL", "least=much"])
+def test_a_number_in_a_query_is_a_number_or_not_there(query: str) -> None:
+    with pytest.raises(edge.InvalidError):
+        edge.read_query(asked(query), Filters)
