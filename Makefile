@@ -49,6 +49,7 @@ integration: servers ## tests on the real servers and the real API server, sales
 	  "tests/integration/inventory tests/integration/machine" \
 	  "tests/integration/payment tests/integration/gateway" \
 	  "tests/contract" \
+	  "tests/surface" \
 	  "tests/operator_api tests/e2e"
 
 e2e: servers ## the small end-to-end sale alone
