@@ -121,7 +121,9 @@ def surface_calls() -> tuple[surface.Call, ...]:
         _described(
             "POST", "/api/checkout", "/v1/checkout", body=short.ShortOrder, answer=short.Ordered
         ),
-        _described("POST", "/api/payment", "/v1/payment", body=short.ShortPayment, answer=short.Paid),
+        _described(
+            "POST", "/api/payment", "/v1/payment", body=short.ShortPayment, answer=short.Paid
+        ),
         _described(
             "GET",
             "/api/orders/{orderId}/status",

@@ -48,7 +48,7 @@ FIRST = {
     "a pin that time can break": 2,
     "a failure of any attempt": 1,
     "a success counted twice": 2,
-    "a final answer too early": 0,
+    "a final answer too early": 9,
 }
 
 
