@@ -27,8 +27,8 @@ class Write:
 class ProductIndex(Protocol):
     """The products in Elasticsearch; every call may raise IndexAwayError."""
 
-    async def search(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return Elasticsearch's answer; raises QueryRefusedError."""
+    async def search(self, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return Elasticsearch's answers, one for each; raises QueryRefusedError."""
 
     async def ping(self) -> None:
         """Return when the index answers."""

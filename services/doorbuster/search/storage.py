@@ -29,13 +29,16 @@ class ElasticsearchIndex:
         self._searching = client.options(request_timeout=search_seconds)
         self._replicas = replicas
 
-    async def search(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return Elasticsearch's answer; raises IndexAwayError or QueryRefusedError."""
+    async def search(self, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return Elasticsearch's answers, one for each; raises IndexAwayError or QueryRefusedError."""
+        searches: list[Mapping[str, Any]] = []
+        for body in bodies:
+            searches += [{"preference": "_local"}, body]
         with _translated():
-            answer = await self._searching.search(
-                index=documents.ALIAS, body=body, preference="_local"
-            )
-            return dict(answer.body)
+            answer = await self._searching.msearch(index=documents.ALIAS, searches=searches)
+        for one in answer["responses"]:
+            _require_answered(one)
+        return list(answer["responses"])
 
     async def ping(self) -> None:
         """Return when the index answers; raises IndexAwayError."""
@@ -142,6 +145,17 @@ class ElasticsearchIndex:
 
 class _NoIndexError(IndexAwayError):
     """There is no index behind the alias."""
+
+
+def _require_answered(answer: Mapping[str, Any]) -> None:
+    """Raise what one of several searches failed with."""
+    status = answer["status"]
+    if status == MISSING:
+        raise _NoIndexError("there is no index")
+    if status >= 500 or status == 429:
+        raise IndexAwayError(f"Elasticsearch answered {status}")
+    if status >= 400:
+        raise QueryRefusedError(str(answer["error"].get("type")))
 
 
 def _is_written(item: Mapping[str, Any]) -> bool:

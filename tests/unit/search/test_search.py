@@ -35,25 +35,31 @@ HIT = {
 }
 
 
-def answer(*hits: dict[str, Any], total: int | None = None) -> dict[str, Any]:
-    return {
-        "hits": {"hits": list(hits), "total": {"value": len(hits) if total is None else total}}
-    }
+NO_FACETS: dict[str, Any] = {
+    name: {"values": {"buckets": []}}
+    for name in ("categories", "manufacturers", "prices", "ratings")
+} | {"available": {"values": {"doc_count": 0}}}
+
+
+def answer(*hits: dict[str, Any], total: int | None = None) -> list[dict[str, Any]]:
+    """Elasticsearch's two answers to a page: its hits, and the counts of all."""
+    counted = {"doc_count": len(hits) if total is None else total}
+    return [{"hits": {"hits": list(hits)}}, {"aggregations": {"all": counted, **NO_FACETS}}]
 
 
 @dataclass
 class FakeIndex:
     """Answers what was put in ``answers``, one after the other; without any it is away."""
 
-    answers: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[list[dict[str, Any]]] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
     is_well: bool = True
 
-    async def search(self, body: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append(body)
+    async def search(self, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
+        self.asked.append(bodies[0])
         if not self.answers:
             raise IndexAwayError("away")
-        return self.answers.pop(0)
+        return self.answers.pop(0)[: len(bodies)]
 
     async def ping(self) -> None:
         if not self.is_well:
@@ -109,7 +115,7 @@ class FakeNeighbours:
 
 
 def searching(
-    *answers: dict[str, Any], neighbours: FakeNeighbours | None = None
+    *answers: list[dict[str, Any]], neighbours: FakeNeighbours | None = None
 ) -> tuple[Search, FakeIndex, FakeProducts]:
     index, products = FakeIndex(list(answers)), FakeProducts()
     seen = neighbours or FakeNeighbours()
@@ -212,16 +218,23 @@ def test_a_cursor_that_was_changed_is_refused(changes: dict[str, Any]) -> None:
 
 def test_each_facet_is_counted_without_its_own_filter() -> None:
     query = catalogue.SearchQuery(category="laptops", manufacturer="Dell", available=True)
-    facets = queries.search_body(query, Stage.EXACT, None)["aggs"]
+    facets = queries.count_body(query, Stage.EXACT)["aggs"]
     category = {"term": {"category": "laptops"}}
     assert category not in facets["categories"]["filter"]["bool"]["filter"]
     for other in ("manufacturers", "prices", "ratings", "available"):
         assert category in facets[other]["filter"]["bool"]["filter"]
 
 
+def test_the_counts_are_the_same_question_for_every_page_and_order() -> None:
+    one = catalogue.SearchQuery(term="phone", category="laptops")
+    other = msgspec.structs.replace(one, page=3, sort="newest")
+    assert queries.count_body(one, Stage.EXACT) == queries.count_body(other, Stage.EXACT)
+    assert queries.page_body(one, Stage.EXACT, None)["track_total_hits"] is False
+
+
 def test_ties_are_broken_by_product_id_in_every_order() -> None:
     for sort in ("relevance", "price_asc", "price_desc", "rating", "newest"):
-        body = queries.search_body(catalogue.SearchQuery(sort=sort), Stage.EXACT, None)
+        body = queries.page_body(catalogue.SearchQuery(sort=sort), Stage.EXACT, None)
         assert body["sort"][-1] == {"product_id": "asc"}
 
 

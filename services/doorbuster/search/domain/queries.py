@@ -42,27 +42,40 @@ def offset_of(query: catalogue.SearchQuery) -> int:
     return (query.page - 1) * query.size
 
 
-def search_body(
-    query: catalogue.SearchQuery, stage: Stage, after: Cursor | None
-) -> dict[str, Any]:
-    """Return the request for one page; raises PageTooDeepError."""
-    chosen = _filters(query)
-    always: list[dict[str, Any]] = [{"term": {"gone": False}}]
-    if query.currency is not None:
-        always.append({"term": {"currency": query.currency}})
+def page_body(query: catalogue.SearchQuery, stage: Stage, after: Cursor | None) -> dict[str, Any]:
+    """Return the request for the results of one page; raises PageTooDeepError.
+
+    It counts nothing: so Elasticsearch may skip whatever cannot be among the best.
+    """
+    filters = [*_always(query), *_filters(query).values()]
+    must = [] if not query.term.strip() else [_words(query.term, stage)]
     body: dict[str, Any] = {
-        "query": {"bool": {"must": _words(query.term, stage), "filter": always}},
+        "query": {"bool": {"must": must, "filter": filters}},
         "sort": [*_SORTS[query.sort], {"product_id": "asc"}],
         "size": query.size,
-        "track_total_hits": True,
+        "track_total_hits": False,
         "track_scores": False,
         "_source": documents.SHOWN,
     }
-    if chosen:
-        body["post_filter"] = _all(chosen.values())
     if after is not None:
         return body | {"search_after": after.values}
-    return body | {"from": offset_of(query), "aggs": _facets(query, chosen)}
+    return body | {"from": offset_of(query)}
+
+
+def count_body(query: catalogue.SearchQuery, stage: Stage) -> dict[str, Any]:
+    """Return the request for the number of all results and the facets.
+
+    Without scores, sorts and pages it is the same for every page, and Elasticsearch keeps its answer until the index
+    changes.
+    """
+    chosen = _filters(query)
+    matching = [] if not query.term.strip() else [_words(query.term, stage)]
+    return {
+        "query": {"bool": {"filter": [*matching, *_always(query)]}},
+        "size": 0,
+        "track_total_hits": False,
+        "aggs": {"all": {"filter": _all(chosen.values())}, **_facets(query, chosen)},
+    }
 
 
 def suggestion_body(term: str) -> dict[str, Any]:
@@ -87,9 +100,12 @@ def price_edges(currency: str | None) -> list[int]:
     return [edge * scale for edge in PRICE_EDGES]
 
 
+def _always(query: catalogue.SearchQuery) -> list[dict[str, Any]]:
+    sold = [{"term": {"gone": False}}]
+    return sold if query.currency is None else [*sold, {"term": {"currency": query.currency}}]
+
+
 def _words(term: str, stage: Stage) -> dict[str, Any]:
-    if not term.strip():
-        return {"match_all": {}}
     if stage is Stage.FORGIVING:
         near = {"query": term, "operator": "and", **_FORGIVING}
         ways: list[dict[str, Any]] = [

@@ -34,7 +34,7 @@ class Page:
     products: list[Found]
     total: int
     last_keys: list[Any]
-    aggregations: dict[str, Any] | None
+    facets: catalogue.Facets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +45,14 @@ class Live:
     prices: Mapping[str, tuple[int, str]]
 
 
-def read_page(answer: Mapping[str, Any]) -> Page:
-    """Read an answer of Elasticsearch."""
-    hits = answer["hits"]["hits"]
+def read_page(page: Mapping[str, Any], counts: Mapping[str, Any]) -> Page:
+    """Read Elasticsearch's answers to ``page_body`` and ``count_body``."""
+    hits = page["hits"]["hits"]
     return Page(
         products=[msgspec.convert(hit["_source"], Found) for hit in hits],
-        total=answer["hits"]["total"]["value"],
+        total=counts["aggregations"]["all"]["doc_count"],
         last_keys=hits[-1]["sort"] if hits else [],
-        aggregations=answer.get("aggregations"),
+        facets=read_facets(counts["aggregations"]),
     )
 
 
@@ -75,7 +75,7 @@ def show(
     return catalogue.SearchResults(
         products=cards(page.products, live),
         pagination=pagination(offset // query.size + 1, query.size, page.total),
-        facets=None if page.aggregations is None else read_facets(page.aggregations),
+        facets=page.facets,
         next_cursor=next_cursor,
     )
 

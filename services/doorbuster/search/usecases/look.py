@@ -68,15 +68,22 @@ class Search:
     ) -> tuple[Stage, results.Page]:
         """Look for what was typed, and forgive mistakes only where that finds nothing."""
         stage = Stage.EXACT if after is None else after.stage
-        page = results.read_page(await self.index.search(queries.search_body(query, stage, after)))
+        page = await self._page(query, stage, after)
         if page.total == 0 and after is None and query.term.strip():
             stage = Stage.FORGIVING
-            body = queries.search_body(query, stage, after)
-            page = results.read_page(await self.index.search(body))
+            page = await self._page(query, stage, after)
         return stage, page
 
+    async def _page(
+        self, query: catalogue.SearchQuery, stage: Stage, after: cursors.Cursor | None
+    ) -> results.Page:
+        page, counts = await self.index.search(
+            queries.page_body(query, stage, after), queries.count_body(query, stage)
+        )
+        return results.read_page(page, counts)
+
     async def _suggest(self, term: str) -> list[str]:
-        answer = await self.index.search(queries.suggestion_body(term))
+        [answer] = await self.index.search(queries.suggestion_body(term))
         titles = [hit["_source"]["title"] for hit in answer["hits"]["hits"]]
         return list(dict.fromkeys(titles))
 
