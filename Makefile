@@ -12,7 +12,7 @@ FIRST ?= 1
 # The folders of tests/integration that have groups of their own.
 APART := inventory machine payment gateway
 
-.PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies bench-product bench-search chaos chaos-rows lock clean
+.PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies bench-product bench-search bench-freshness chaos chaos-rows lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ bench-product: servers ## details under 50 readers, whole words among 100,000 pr
 
 bench-search: servers ## 50 users search among 100,000 products
 	@$(BIN)/python tests/bench/search.py
+
+bench-freshness: servers ## what a stock change takes to reach the search page
+	@$(BIN)/python tests/bench/freshness.py
 
 lock: venv ## pin again what pyproject.toml asks for
 	@tools/lock.sh
