@@ -45,11 +45,19 @@ class MariadbServer(Part):
         argv = (
             *(str(_find("mariadb-install-db")), "--no-defaults", f"--datadir={scratch}"),
             *("--auth-root-authentication-method=normal", "--skip-test-db"),
-            "--skip-name-resolve",
+            *("--skip-name-resolve", f"--tmpdir={self._scratch(data)}"),
         )
         launch = Launch(argv, site.environment, user=server_user("mysql"))
         site.run(self.name, launch, within_seconds=INITIALISE_SECONDS)
         scratch.rename(data)
+
+    def _scratch(self, data: Path) -> Path:
+        """A folder for temporary tables: a server that starts clears those of others out of a shared one."""
+        folder = data.with_name("tmp")
+        folder.mkdir(exist_ok=True)
+        owner = data.parent.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid)
+        return folder
 
     def _write_start_script(self, site: Site, data: Path) -> None:
         """SQL that the server runs before it takes connections: users, databases, rights."""
@@ -79,6 +87,7 @@ class MariadbServer(Part):
             "--no-defaults",
             f"--datadir={data}",
             f"--init-file={self._start_script(data)}",
+            f"--tmpdir={self._scratch(data)}",
             f"--port={site.port('mariadb')}",
             f"--bind-address={','.join(site.addresses)}",
             "--socket=server.sock",  # relative to the data folder: long paths do not fit
