@@ -64,6 +64,14 @@ class Counter:
 
         await eventually(given_back, lambda: f"{order_id} is given back")
 
+    async def until_sold(self, sku: str) -> None:
+        """Wait until inventory has heard that one unit is paid."""
+
+        async def sold() -> bool:
+            return (await self.units(sku))[2] == 1
+
+        await eventually(sold, lambda: "one unit is sold")
+
     async def money(self, order_id: str) -> int:
         """Return what the provider holds of the order's money, taken or promised."""
         url = f"{self.environment['DOORBUSTER_PSP_URL']}/admin/intents"
@@ -148,7 +156,7 @@ async def test_a_cancelled_and_a_returned_order_give_money_and_units_back(
         answer = await caller.call("POST", call, body=body)
         assert (answer.status, answer.body.get("trackingNumber")) == (200, "SP-9"), answer
     assert await counter.money(order_id) > 0
-    assert (await counter.units(sku))[2] == 1
+    await counter.until_sold(sku)
     answer = await counter.admin.call("POST", f"{theirs}/returns", body={})
     assert (answer.status, answer.body["status"]) == (200, "returned")
     await counter.until_given_back(order_id, sku, 3)
