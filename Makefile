@@ -9,8 +9,21 @@ BUYERS ?= 1000
 UNITS ?= 5
 SEEDS ?= 10
 FIRST ?= 1
-# The folders of tests/integration that have groups of their own.
-APART := inventory machine payment gateway
+# Tests run in groups, so many at once, each on servers of its own; the longest first, so that none is left alone at the end.
+AT_ONCE ?= 4
+GROUPS = \
+	"tests/integration/payment" \
+	"tests/chaos --ignore=tests/chaos/test_payment_rows.py --ignore=tests/chaos/test_paused_rows.py -m 'not variant'" \
+	"tests/chaos/test_payment_rows.py tests/chaos/test_paused_rows.py -m 'not variant'" \
+	"tests/integration $(foreach part,$(APART),--ignore=tests/integration/$(part))" \
+	"tests/integration/product tests/integration/search tests/integration/cdc" \
+	"tests/mutation" \
+	"tests/integration/checkout" \
+	"tests/operator_api tests/e2e" \
+	"tests/surface" \
+	"tests/integration/inventory tests/integration/machine" \
+	"tests/contract"
+APART := payment product search cdc checkout inventory machine
 
 .PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies bench-product bench-search bench-freshness chaos chaos-rows lock clean
 
@@ -29,7 +42,8 @@ servers: venv ## install or build the real servers that are missing (cached)
 demo: servers ## a real flash sale: BUYERS=1000 buyers, UNITS=5 units, and a verdict
 	@$(BIN)/buyers demo --buyers $(BUYERS) --units $(UNITS)
 
-test: lint unit integration ## everything that must be green
+test: lint servers ## everything that must be green
+	@tools/pytest_groups.sh $(AT_ONCE) "tests/unit" $(GROUPS)
 
 lint: venv ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -41,16 +55,7 @@ explore: venv ## search the models of the protocol, the larger worlds too (minut
 	@PYTHONPATH=tools $(BIN)/python -m explorer --deep
 
 integration: servers ## tests on the real servers and the real API server, sales, kills at every step, broken builds
-	@tools/pytest_groups.sh 4 \
-	  "tests/chaos/test_payment_rows.py tests/chaos/test_paused_rows.py -m 'not variant'" \
-	  "tests/chaos --ignore=tests/chaos/test_payment_rows.py --ignore=tests/chaos/test_paused_rows.py -m 'not variant'" \
-	  "tests/mutation" \
-	  "tests/integration $(foreach part,$(APART),--ignore=tests/integration/$(part))" \
-	  "tests/integration/inventory tests/integration/machine" \
-	  "tests/integration/payment tests/integration/gateway" \
-	  "tests/contract" \
-	  "tests/surface" \
-	  "tests/operator_api tests/e2e"
+	@tools/pytest_groups.sh $(AT_ONCE) $(GROUPS)
 
 e2e: servers ## the small end-to-end sale alone
 	@$(BIN)/pytest -q tests/e2e

@@ -17,7 +17,7 @@ SECRET = "a secret that no log may show"
 @pytest.fixture(scope="module")
 def environment(fresh_mysql: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("keys")
-    keys = processes.Keys(folder, ("user", "notification", "checkout"))
+    keys = processes.Keys(folder, ("user", "notification", "checkout", "product"))
     asyncio.run(migrations.upgrade("doorbuster.user", fresh_mysql))
     return {
         **keys.env("user"),
