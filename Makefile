@@ -16,7 +16,7 @@ GROUPS = \
 	"tests/chaos --ignore=tests/chaos/test_payment_rows.py --ignore=tests/chaos/test_paused_rows.py -m 'not variant'" \
 	"tests/chaos/test_payment_rows.py tests/chaos/test_paused_rows.py -m 'not variant'" \
 	"tests/integration $(foreach part,$(APART),--ignore=tests/integration/$(part))" \
-	"tests/integration/product tests/integration/search tests/integration/cdc" \
+	"tests/integration/cdc tests/integration/search tests/integration/product" \
 	"tests/mutation" \
 	"tests/integration/checkout" \
 	"tests/operator_api tests/e2e" \

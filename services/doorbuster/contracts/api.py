@@ -10,11 +10,14 @@ from typing_extensions import override
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 Email = Annotated[
-    str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s<>\x00-\x1f]+@[^@\s<>\x00-\x1f]+$")
+    str,
+    Meta(min_length=3, max_length=254, pattern=r"^[^@\s<>\x00-\x1f]+@[^@\s<>\x00-\x1f]+$(?!\n)"),
 ]
 Password = Annotated[str, Meta(min_length=8, max_length=128)]
-Identifier = Annotated[str, Meta(min_length=1, max_length=80, pattern=r"^[a-z]+_[0-9a-z]{26}$")]
-Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$")]  # E.164
+Identifier = Annotated[
+    str, Meta(min_length=1, max_length=80, pattern=r"^[a-z]+_[0-9a-z]{26}$(?!\n)")
+]
+Phone = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)")]  # E.164
 Quantity = Annotated[int, Meta(ge=1, le=1000)]
 MAX_AMOUNT = 999_999_999_999
 MAX_DECIMALS = 12
@@ -183,10 +186,10 @@ class CardDetails(
 ):
     """Raw card fields: passed to the PSP's tokenisation at once, never stored, logged or traced."""
 
-    number: Annotated[str, Meta(pattern=r"^[0-9 ]{12,23}$")]
+    number: Annotated[str, Meta(pattern=r"^[0-9 ]{12,23}$(?!\n)")]
     exp_month: Annotated[int, Meta(ge=1, le=12)]
     exp_year: Annotated[int, Meta(ge=2000, le=2100)]
-    cvc: Annotated[str, Meta(pattern=r"^[0-9]{3,4}$")]
+    cvc: Annotated[str, Meta(pattern=r"^[0-9]{3,4}$(?!\n)")]
 
     @override
     def __repr__(self) -> str:
@@ -201,7 +204,7 @@ class Payment(
     order_id: Identifier
     payment_method: Literal["card"] = "card"
     card_details: CardDetails | None = None
-    token: Annotated[str, Meta(pattern=r"^(pm|tok)_[A-Za-z0-9_]{1,100}$")] | None = None
+    token: Annotated[str, Meta(pattern=r"^(pm|tok)_[A-Za-z0-9_]{1,100}$(?!\n)")] | None = None
     amount: Decimal | None = None
 
     def __post_init__(self) -> None:

@@ -9,12 +9,12 @@ from msgspec import Meta
 
 from .api import Pagination, Text, require_sane
 
-Sku = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
-Category = Annotated[str, Meta(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=60)]
+Sku = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$(?!\n)")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
+Category = Annotated[str, Meta(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$(?!\n)", max_length=60)]
 Keyword = Annotated[str, Meta(min_length=1, max_length=60)]
 SpecificationName = Annotated[
-    str, Meta(min_length=1, max_length=60, pattern=r"^[^.$\x00][^.\x00]*$")
+    str, Meta(min_length=1, max_length=60, pattern=r"^[^.$\x00-\x1f][^.\x00-\x1f]*$(?!\n)")
 ]
 SpecificationValue = Annotated[str, Meta(max_length=500)] | bool | int | float
 Rating = Annotated[int, Meta(ge=1, le=5)]
@@ -40,7 +40,7 @@ class Manufacturer(
     """Who made it."""
 
     name: Text
-    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$")] | None = None
+    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)")] | None = None
 
 
 class OpenSale(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

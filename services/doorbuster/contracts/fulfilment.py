@@ -35,7 +35,7 @@ class Shipment(
 
     carrier: Text
     tracking_number: Annotated[
-        str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9 ._/-]+$")
+        str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9 ._/-]+$(?!\n)")
     ]
     estimated_delivery: Moment | None = None
 

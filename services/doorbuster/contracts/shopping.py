@@ -10,7 +10,7 @@ from msgspec import Meta
 from .api import Identifier, Pagination, Password, Quantity, Text, require_sane
 from .catalogue import Currency
 
-DiscountCode = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{1,31}$")]
+DiscountCode = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{1,31}$(?!\n)")]
 MAX_CART_LINES = 50
 MAX_ADDRESSES = 20
 
@@ -75,10 +75,10 @@ class AddressDraft(
     city: Text
     region: Annotated[str, Meta(max_length=100)] = ""
     postal_code: Annotated[
-        str, Meta(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9][A-Za-z0-9 -]*$")
+        str, Meta(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9][A-Za-z0-9 -]*$(?!\n)")
     ]
-    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
-    phone: Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$")] | None = None
+    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)")]
+    phone: Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)")] | None = None
     label: Annotated[str, Meta(max_length=40)] = ""
 
 

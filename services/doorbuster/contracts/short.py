@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from .api import Identifier, Quantity
 
-CardOrToken = Annotated[str, Meta(pattern=r"^([0-9 ]{12,23}|(pm|tok)_[A-Za-z0-9_]{1,100})$")]
+CardOrToken = Annotated[str, Meta(pattern=r"^([0-9 ]{12,23}|(pm|tok)_[A-Za-z0-9_]{1,100})$(?!\n)")]
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,9 +87,9 @@ class ShortPayment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     order_id: Identifier
     card_details: CardOrToken
     expiration_date: (
-        Annotated[str, Meta(pattern=r"^[0-9]{1,2}[/-]([0-9]{2}|[0-9]{4})$")] | None
+        Annotated[str, Meta(pattern=r"^[0-9]{1,2}[/-]([0-9]{2}|[0-9]{4})$(?!\n)")] | None
     ) = None
-    cvv: Annotated[str, Meta(pattern=r"^[0-9]{3,4}$")] | None = None
+    cvv: Annotated[str, Meta(pattern=r"^[0-9]{3,4}$(?!\n)")] | None = None
     amount: Decimal | None = None
 
 

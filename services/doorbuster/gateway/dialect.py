@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from doorbuster.contracts import short, surface
 
 _NUMERIC = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 _EXPIRY = re.compile(r"\s*([0-9]{1,2})\s*[/-]\s*([0-9]{2}|[0-9]{4})\s*")
 _SNAKE = re.compile(r"_([a-z])")
+_PLACES = ("page", "cursor")
 _PAYMENT_WORDS = {"success": "CONFIRMED", "failed": "FAILED"}
 
 
@@ -19,7 +20,7 @@ class UntranslatableError(Exception):
     """The body breaks a rule of the short dialect; the message says which."""
 
 
-def _no_headers(_body: Any) -> dict[str, str]:
+def _no_headers(_body: Any, _query: str) -> dict[str, str]:
     return {}
 
 
@@ -27,7 +28,7 @@ def _no_headers(_body: Any) -> dict[str, str]:
 class Call:
     """One call of the dialect: what stands behind it and how its bodies are translated.
 
-    ``headers`` are added to a successful answer, made of the canonical body.
+    ``headers`` are added to a successful answer, made of the canonical body and the request's query.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Call:
     path: str
     answer: Callable[[Any], Any]
     request: Callable[[Any], Any] | None = None
-    headers: Callable[[Any], dict[str, str]] = _no_headers
+    headers: Callable[[Any, str], dict[str, str]] = _no_headers
     signed_in: bool = True
 
 
@@ -146,8 +147,8 @@ def search_answer(body: Any) -> list[short.Card]:
     ]
 
 
-def paging_headers(body: Any) -> dict[str, str]:
-    """Return how much there is and where it goes on; nobody can leave the host by a relative link."""
+def paging_headers(body: Any, query: str) -> dict[str, str]:
+    """Return how much there is and where the same search goes on; the link stays on this host."""
     pages = body["pagination"]
     headers = {
         "X-Total-Count": str(pages["totalItems"]),
@@ -156,7 +157,9 @@ def paging_headers(body: Any) -> dict[str, str]:
     }
     cursor = body.get("nextCursor")
     if cursor:
-        headers["Link"] = f'</api/products/search?cursor={quote(cursor, safe="")}>; rel="next"'
+        asked = [(name, value) for name, value in parse_qsl(query) if name not in _PLACES]
+        following = urlencode([*asked, ("cursor", cursor)], quote_via=quote)
+        headers["Link"] = f'</api/products/search?{following}>; rel="next"'
     return headers
 
 

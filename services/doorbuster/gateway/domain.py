@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from doorbuster.contracts import surface
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Extra = Literal["sign_up", "log_in"]
@@ -142,6 +144,11 @@ _EXTRA_LIMITS: Mapping[tuple[str, str], Extra] = {
 }
 
 
+_KEYED = frozenset(
+    (call.method, call.path) for call in surface.CALLS if "Idempotency-Key" in call.headers
+)
+
+
 def parse_target(raw: str) -> Target:
     """Judge a request line's target as it came; raises MalformedTargetError or NothingHereError.
 
@@ -175,9 +182,9 @@ def find_rule(target: Target) -> Rule:
     raise NothingHereError("there is nothing here")
 
 
-def may_repeat(method: str, *, has_key: bool) -> bool:
-    """Tell whether a request that may have arrived may be sent again."""
-    return method in ("GET", "PUT", "DELETE") or (method == "POST" and has_key)
+def may_repeat(method: str, path: str, *, has_key: bool) -> bool:
+    """Tell whether a request that may have arrived may be sent again: by its method, or by a key that is honoured."""
+    return method in ("GET", "PUT", "DELETE") or (has_key and (method, path) in _KEYED)
 
 
 def nearest_hops(forwarded: str) -> str:

@@ -227,7 +227,9 @@ class Door:
         declared = request.content_length
         if declared is not None and declared > web.MAX_BODY_BYTES:
             raise aiohttp_web.HTTPRequestEntityTooLarge(web.MAX_BODY_BYTES, declared)
-        room = web.MAX_BODY_BYTES if declared is None else declared
+        # What is compressed gets bigger here.
+        is_known = declared is not None and "Content-Encoding" not in request.headers
+        room = declared if is_known and declared is not None else web.MAX_BODY_BYTES
         if self._buffered_bytes + room > MAX_BUFFERED_BYTES:
             SHED.inc()
             raise domain.BusyError("too many bodies are under way")
@@ -253,7 +255,9 @@ class Door:
             headers=headers,
             body=body,
             repeatable=domain.may_repeat(
-                request.method, has_key="Idempotency-Key" in request.headers
+                request.method,
+                plan.charged_path,
+                has_key="Idempotency-Key" in request.headers,
             ),
         )
         answer = await self._upstreams.send(plan.owner, forwarded)
@@ -291,7 +295,7 @@ async def _pass_back(
         try:
             canonical = _exactly(raw)
             raw = _ENCODER.encode(plan.call.answer(canonical))
-            headers.update(plan.call.headers(canonical))
+            headers.update(plan.call.headers(canonical, plan.target.partition("?")[2]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise client.UnavailableError(f"{plan.owner} answered something else") from error
     return aiohttp_web.Response(status=answer.status, headers=headers, body=raw)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from prometheus_client import Counter
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from doorbuster.kit.coalescer import Coalescer, QueueFullError
 from doorbuster.kit.redis import AWAY
@@ -25,7 +26,9 @@ PAUSE_AFTER_FAILURE_SECONDS = 1.0
 MAX_REMEMBERED = 50_000
 _PREFIX = "{rate}:"
 _ANSWERS_PER_ITEM = 5
-_UNASKABLE: tuple[type[Exception], ...] = (*AWAY, QueueFullError)
+# A Redis that is full, read-only or cannot save refuses to count: that is no better than none.
+_USELESS: tuple[type[Exception], ...] = (*AWAY, RedisError)
+_UNASKABLE: tuple[type[Exception], ...] = (*_USELESS, QueueFullError)
 UNCHECKED = Counter(
     "doorbuster_gateway_unchecked", "Requests let in because the rate limits could not be asked"
 )
@@ -134,7 +137,7 @@ class RedisBuckets:
         times = _ENCODER.encode([[_times(charge.rate) for charge in item] for item in items])
         try:
             flat: list[Any] = await self._script(keys=keys, args=[times])
-        except AWAY:
+        except _USELESS:
             self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
             raise
         return [

@@ -73,7 +73,7 @@ class _TokenCache:
 def bearer(authorization: str | None) -> str:
     """Return the token of an Authorization header; raises UnauthenticatedError."""
     scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    if scheme.lower() != "bearer" or not token or not token.isascii():
         raise UnauthenticatedError("an Authorization header with a bearer token is needed")
     return token
 

@@ -14,7 +14,7 @@ from doorbuster.contracts import internal
 from doorbuster.kit import client
 
 from .config import SmsAccount, SmtpServer
-from .domain import Recipient, UndeliverableError
+from .domain import NotNowError, Recipient, UndeliverableError
 
 CONTACT_SECONDS = 2.0
 TITLES_SECONDS = 1.0
@@ -73,7 +73,7 @@ class SmtpMailer:
         self._sender = sender
 
     async def send(self, message: EmailMessage, *, recipient: str) -> None:
-        """Hand over one mail; raises UndeliverableError when it is refused for good, ConnectionError."""
+        """Hand over one mail; raises UndeliverableError (refused for good), NotNowError, ConnectionError."""
         try:
             # As bytes: the library would write the headers anew and fold the Message-ID.
             await self._session.sendmail(
@@ -86,7 +86,7 @@ class SmtpMailer:
         except aiosmtplib.SMTPRecipientsRefused as error:
             if all(500 <= refused.code < 600 for refused in error.recipients):
                 raise UndeliverableError("the server refuses the address") from error
-            raise ConnectionError("the server takes the address later") from error
+            raise NotNowError("the server takes the address later") from error
         except aiosmtplib.SMTPDataError as error:
             if 500 <= error.code < 600:
                 raise UndeliverableError(f"the server refuses the mail: {error.code}") from error

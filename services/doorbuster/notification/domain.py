@@ -29,6 +29,10 @@ class UndeliverableError(Exception):
     """This letter will never arrive: the address is no address, or the buyer has no account any more."""
 
 
+class NotNowError(Exception):
+    """This buyer cannot be told now, whatever becomes of the others."""
+
+
 class UnreachableError(Exception):
     """The buyer cannot be told this way: he has no telephone number. Nothing is amiss."""
 
@@ -130,7 +134,7 @@ class Outcome(enum.Enum):
 def letter_for(event: events.Event) -> Letter | None:
     """Return the letter an event calls for; None when it calls for none."""
     kind = _KINDS.get(type(event))
-    if kind is None:
+    if kind is None or (isinstance(event, events.OrderExpired) and event.reason == _LET_GO):
         return None
     bare = Letter(order_id=event.order_id, kind=kind, user_id=event.user_id)
     match event:
@@ -162,6 +166,8 @@ _KINDS: dict[type[events.Event], Kind] = {
     events.OrderReturned: Kind.RETURNED,
     events.PaymentReversed: Kind.REFUNDED,
 }
+# Inventory's word for a hold that checkout gave up: the buyer was told, or has cancelled himself.
+_LET_GO = "refused"
 TOLD: tuple[type[events.Event], ...] = tuple(_KINDS)
 
 

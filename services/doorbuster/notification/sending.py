@@ -20,7 +20,14 @@ from opentelemetry.trace import SpanKind
 from doorbuster.kit import clock, failpoints, telemetry, workers
 
 from . import domain
-from .domain import Channel, Outcome, Recipient, UndeliverableError, UnreachableError
+from .domain import (
+    Channel,
+    NotNowError,
+    Outcome,
+    Recipient,
+    UndeliverableError,
+    UnreachableError,
+)
 from .ports import Claim, Contacts, LetterStore, Mailer, PostOffice, SmsProvider, Titles
 from .wording import MOST_LINES, Wording
 
@@ -156,6 +163,9 @@ class Sending:
                     await tell(claim, recipient)
             except UndeliverableError as error:
                 await self._settle(claim, Outcome.FAILED, str(error))
+                return
+            except NotNowError as error:
+                await self._failed(claim, error)
                 return
             except UnreachableError as error:
                 await self._settle(claim, Outcome.SKIPPED, str(error))

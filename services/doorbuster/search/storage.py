@@ -15,6 +15,7 @@ from .ports import IndexAwayError, QueryRefusedError, Write
 SEARCH_SECONDS = 2.0
 WRITE_SECONDS = 60.0  # making an index takes long on a busy machine
 PATTERN = "products-*"
+FIRST = "products-1"
 CONNECTIONS = 64
 CONFLICT, MISSING = 409, 404
 
@@ -87,7 +88,8 @@ class ElasticsearchIndex:
         """Make the first index unless there is one; tells whether it still has to be filled."""
         with _translated():
             if not await self._client.indices.exists_alias(name=documents.ALIAS):
-                await self._create(documents.ALIAS)
+                # A fixed name: of two that start at once, one makes it and the other finds it.
+                await self._create(FIRST, documents.ALIAS)
             found = await self._client.indices.get_mapping(index=documents.ALIAS)
         [mapping] = found.body.values()
         return not mapping["mappings"].get("_meta", {}).get("filled", False)
@@ -105,7 +107,10 @@ class ElasticsearchIndex:
             for name in await self._names():
                 if name not in serving:
                     await self._client.indices.delete(index=name, ignore_unavailable=True)
-            return await self._create(documents.NEXT_ALIAS)
+            numbers = [int(name.rpartition("-")[2]) for name in await self._names()]
+            return await self._create(
+                f"products-{max(numbers, default=0) + 1}", documents.NEXT_ALIAS
+            )
 
     async def swap(self, name: str) -> None:
         """Let the next index serve and drop the old one, at once."""
@@ -125,9 +130,7 @@ class ElasticsearchIndex:
     async def _names(self) -> list[str]:
         return list((await self._client.indices.get(index=PATTERN, features="aliases")).body)
 
-    async def _create(self, alias: str) -> str:
-        numbers = [int(name.rpartition("-")[2]) for name in await self._names()]
-        name = f"products-{max(numbers, default=0) + 1}"
+    async def _create(self, name: str, alias: str) -> str:
         try:
             await self._client.indices.create(
                 index=name,

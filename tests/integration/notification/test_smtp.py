@@ -10,7 +10,7 @@ import pytest
 from aiosmtpd.smtp import SMTP
 
 from doorbuster.notification import clients, config, domain
-from doorbuster.notification.domain import Recipient, UndeliverableError
+from doorbuster.notification.domain import NotNowError, Recipient, UndeliverableError
 from doorbuster.notification.wording import Wording
 from doorbuster.testing import stories
 
@@ -101,7 +101,7 @@ async def test_one_session_sends_a_batch_and_survives_refusals(server: Server) -
 async def test_a_busy_server_is_tried_later(server: Server) -> None:
     async with server.office().open() as mailer:
         server.recipient_answer = "450 greylisted"
-        with pytest.raises(ConnectionError):
+        with pytest.raises(NotNowError):
             await mailer.send(mail(), recipient="a@buyers.example")
         server.data_answer = "451 later"
         with pytest.raises(ConnectionError):

@@ -9,7 +9,7 @@ import pytest
 
 from doorbuster.checkout.domain import refusals
 from doorbuster.checkout.domain.totals import Terms
-from doorbuster.contracts import api, events, shopping
+from doorbuster.contracts import api, events, internal, shopping
 from doorbuster.kit import ids
 from doorbuster.kit.consumer import Delivery
 
@@ -47,6 +47,24 @@ async def over(shop, *orders, times=1):
     ]
     for _ in range(times):
         await shop.discounting.take_in(heard)
+
+
+async def test_a_cancelled_order_lets_go_of_units_that_are_merely_held(shop):
+    held = await shop.buy(product_id=CASE, price=Decimal(10))
+    paid = await shop.buy("b", product_id=CASE, price=Decimal(10))
+    await shop.inventory.pin(internal.PinItem(order_id=paid.order_id, attempt=1))
+    cancelled = [
+        Delivery(
+            event=events.OrderCancelled(order_id=one.order_id, user_id="u", reason="cancelled"),
+            topic="orders",
+            carrier={},
+        )
+        for one in (held, paid)
+    ]
+    for _ in range(2):
+        await shop.discounting.take_in(cancelled)
+    states = [shop.inventory.reservations[one.order_id].state for one in (held, paid)]
+    assert states == ["RELEASED", "PAYING"]
 
 
 # --- prices ---------------------------------------------------------------------------------------

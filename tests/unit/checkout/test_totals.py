@@ -123,6 +123,8 @@ def test_uses_are_left_or_not():
         {"minimum_amount": Decimal(1)},
         {"valid_from": NOW, "valid_until": NOW},
         {"valid_from": NOW.replace(tzinfo=None)},
+        {"valid_from": datetime(1, 1, 1, tzinfo=UTC)},
+        {"valid_until": datetime(9999, 12, 31, tzinfo=UTC)},
     ],
 )
 def test_a_draft_that_contradicts_itself_is_invalid(fields):

@@ -150,17 +150,17 @@ def test_results_are_a_list_with_paging_in_the_headers() -> None:
             "price": Decimal("999.90"),
         }
     ]
-    assert dialect.paging_headers(body) == {
+    assert dialect.paging_headers(body, "term=red%20phone&page=2&size=5") == {
         "X-Total-Count": "121",
         "X-Total-Pages": "7",
         "X-Page": "2",
-        "Link": '</api/products/search?cursor=a%2Bb%2Fc>; rel="next"',
+        "Link": '</api/products/search?term=red%20phone&size=5&cursor=a%2Bb%2Fc>; rel="next"',
     }
 
 
 def test_the_last_page_has_no_link() -> None:
     body = {"products": [], "pagination": PAGES, "nextCursor": None}
-    assert "Link" not in dialect.paging_headers(body)
+    assert "Link" not in dialect.paging_headers(body, "term=x")
 
 
 def test_a_cart_of_nobody_shows_its_token_once() -> None:

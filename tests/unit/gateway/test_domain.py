@@ -174,18 +174,21 @@ def test_each_call_is_charged(method: str, path: str, user: str | None, kinds: l
 
 
 @pytest.mark.parametrize(
-    ("method", "has_key", "may"),
+    ("method", "path", "has_key", "may"),
     [
-        ("GET", False, True),
-        ("PUT", False, True),
-        ("DELETE", False, True),
-        ("POST", True, True),
-        ("POST", False, False),
-        ("PATCH", True, False),
+        ("GET", "/v1/orders", False, True),
+        ("PUT", "/v1/cart/update", False, True),
+        ("DELETE", "/v1/cart/remove", False, True),
+        ("POST", "/v1/checkout", True, True),
+        ("POST", "/v1/payment", True, True),
+        ("POST", "/v1/checkout", False, False),
+        ("POST", "/v1/cart/add", True, False),
+        ("POST", "/v1/sessions/refresh", True, False),
+        ("PATCH", "/v1/users/me", True, False),
     ],
 )
-def test_only_what_is_safe_is_sent_twice(method: str, has_key: bool, may: bool) -> None:
-    assert domain.may_repeat(method, has_key=has_key) is may
+def test_only_what_is_safe_is_sent_twice(method: str, path: str, has_key: bool, may: bool) -> None:
+    assert domain.may_repeat(method, path, has_key=has_key) is may
 
 
 @pytest.mark.parametrize("raw", ["", "5", "0/5", "-1/5", "5/0", "x/5", "5/x", "nan/5", "1/1e9"])

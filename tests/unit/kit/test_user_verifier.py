@@ -91,3 +91,11 @@ async def test_a_token_signed_by_a_stranger_under_a_known_name_is_refused() -> N
     verifier = auth.UserVerifier(publisher.fetch)
     with pytest.raises(auth.UnauthenticatedError):
         await verifier.verify(stranger.token())
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Basic x", "Bearer \udcff", "Bearer ü.x.y"]
+)
+def test_what_is_no_bearer_token_signs_nobody_in(header: str | None) -> None:
+    with pytest.raises(auth.UnauthenticatedError):
+        auth.bearer(header)

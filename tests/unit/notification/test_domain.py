@@ -6,6 +6,7 @@ from email import message_from_string
 from email.message import EmailMessage
 from email.policy import SMTPUTF8
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,11 @@ def letter(event: object = None) -> Letter:
 
 def compose(recipient: Recipient = ADA, seconds: float = 7, event: object = None) -> EmailMessage:
     return domain.compose(letter(event), WORDS, recipient, sender=SENDER, now=stories.at(seconds))
+
+
+def test_nobody_is_told_that_a_hold_ran_out_which_was_given_up() -> None:
+    given_up = msgspec.structs.replace(stories.expired(), reason="refused")
+    assert domain.letter_for(given_up) is None
 
 
 def test_each_event_calls_for_its_letter() -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
@@ -38,6 +38,9 @@ class Discount:
     used: int = 0
 
 
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
 def normalise(code: str) -> str:
     """Return the one spelling of a code: buyers type as they like."""
     return code.upper()
@@ -62,6 +65,9 @@ def draft(code: str, wanted: shopping.DiscountDraft, now: datetime) -> Discount:
     for is_kept, rule in rules:
         if not is_kept:
             raise InvalidDiscountError(rule)
+    for moment in moments:
+        if not _EARLIEST <= moment <= _LATEST:
+            raise InvalidDiscountError("times are between the years 2000 and 2200")
     if len(moments) == 2 and moments[0] >= moments[1]:
         raise InvalidDiscountError("validUntil is after validFrom")
     return Discount(

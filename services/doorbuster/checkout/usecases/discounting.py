@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from doorbuster.checkout.domain import discounts, refusals
 from doorbuster.checkout.ports import DiscountPage, DiscountStore, Inventory
-from doorbuster.contracts import shopping
+from doorbuster.contracts import events, shopping
 from doorbuster.kit import clock, failpoints, workers
 from doorbuster.kit.consumer import Delivery
 
@@ -55,7 +55,13 @@ class Discounting:
             raise refusals.NoDiscountError
 
     async def take_in(self, deliveries: Sequence[Delivery]) -> None:
-        """Give back what the orders of these events used: they are over."""
+        """Give back what the orders of these events used: they are over.
+
+        One that is cancelled lets go of its units, too, unless a payment is under way or done: only a hold is released.
+        """
+        for delivery in deliveries:
+            if isinstance(delivery.event, events.OrderCancelled):
+                await self.inventory.let_go(delivery.event.order_id)
         meters.GIVEN_BACK.inc(
             await self.store.give_back([delivery.event.order_id for delivery in deliveries])
         )

@@ -18,7 +18,13 @@ RETURNING fence
 """
 _ADD_PRODUCTS = """
 INSERT INTO inventory (product_id, sku) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1
-ON CONFLICT (product_id) DO UPDATE SET sku = excluded.sku WHERE inventory.sku IS NULL
+ON CONFLICT (product_id) DO NOTHING
+"""
+# Only after they are locked in their order: a row that a merchant made has no sku yet.
+_NAME_PRODUCTS = """
+UPDATE inventory SET sku = named.sku
+FROM unnest($1::text[], $2::text[]) AS named (product_id, sku)
+WHERE inventory.product_id = named.product_id AND inventory.sku IS NULL
 """
 _LOCK_PRODUCTS = (
     "SELECT * FROM inventory WHERE product_id = ANY ($1) ORDER BY product_id FOR UPDATE"
@@ -58,6 +64,7 @@ class ControlStore:
             await connection.execute(_ADD_PRODUCTS, list(skus), list(skus.values()))
             products = sorted(skus.keys() | before.keys())
             await connection.fetch(_LOCK_PRODUCTS, products)
+            await connection.execute(_NAME_PRODUCTS, list(skus), list(skus.values()))
             locked = await connection.fetch(_LOCK_SALES, uid, products)
             stored = {row["sale_uid"]: row for row in locked}.get(uid)
             domain.check_sale(_stored_sale(stored), gate)
@@ -89,6 +96,7 @@ class ControlStore:
             await _check_fence(connection, spec.fence)
             await connection.execute(_ADD_PRODUCTS, [product_id], [sku])
             (row,) = await connection.fetch(_LOCK_PRODUCTS, [product_id])
+            await connection.execute(_NAME_PRODUCTS, [product_id], [sku])
             domain.check_pool(_stored_pool(row), spec)
             await connection.execute(
                 sql("put_pool"),

@@ -76,7 +76,9 @@ class Front:
         if not self._is_known(request):
             return _error(401, 20003, "Authenticate")
         size = request.query.get("PageSize", "50")
-        if not (size.isascii() and size.isdigit() and 1 <= int(size[:9]) <= MAX_PAGE):
+        if not (
+            size.isascii() and size.isdigit() and len(size) <= 4 and 1 <= int(size) <= MAX_PAGE
+        ):
             return _error(400, 20001, "PageSize must be 1 to 1000")
         found = self.outbox.find(request.query.get("To"), limit=int(size))
         shown = [self._resource(message, "delivered") for message in found]

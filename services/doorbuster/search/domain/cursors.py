@@ -1,4 +1,4 @@
-"""Cursors: where a list of results goes on. They are opaque to clients, and one that was changed is refused."""
+"""Cursors: where a list of results goes on. Opaque to clients, and good for the search that made them only."""
 
 import base64
 import binascii

@@ -23,7 +23,8 @@ class Follower:
         latest: list[Change] = changes.latest(delivery.event for delivery in deliveries)
         aliases = [documents.ALIAS]
         if await self.index.is_building():
-            aliases.append(documents.NEXT_ALIAS)
+            # First, so that an index which begins to serve in between has the changes by the other name.
+            aliases.insert(0, documents.NEXT_ALIAS)
         writes = [
             Write(
                 product_id=change.product_id,
