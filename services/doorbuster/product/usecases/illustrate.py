@@ -47,6 +47,8 @@ class Illustrate:
 
     async def status(self, product_id: str, image_id: str) -> catalogue.ImageStatus:
         """Return how far a picture is; raises UnknownProductError or UnknownImageError."""
+        # First: when it ends, the product has the picture.
+        ticket = await self.tickets.find(product_id, image_id)
         product = await self.store.find(product_id)
         if product is None:
             raise UnknownProductError("there is no such product")
@@ -55,7 +57,6 @@ class Illustrate:
                 return catalogue.ImageStatus(
                     image_id=image_id, state="ready", image=self.shelf.image(picture)
                 )
-        ticket = await self.tickets.find(product_id, image_id)
         match ticket.state if ticket is not None else None:
             case State.WAITING:
                 return catalogue.ImageStatus(image_id=image_id, state="waiting")
