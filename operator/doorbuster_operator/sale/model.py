@@ -54,10 +54,34 @@ class Item(_Read, frozen=True, kw_only=True):
     per_user_limit: int = 1
 
 
+class Admission(_Read, frozen=True, kw_only=True):
+    """How buyers come to the units; the rate counts in the waiting room only."""
+
+    mode: Literal["Direct", "WaitingRoom"] = "Direct"
+    rate_per_second: int | None = None
+
+
 class Warmup(_Read, frozen=True, kw_only=True):
-    """How long before the opening the gate is armed."""
+    """How long before the opening the gate is armed, and how much capacity must be there by then."""
 
     lead_seconds: int = 600
+    min_ready_percent: int = 90
+    on_not_ready: Literal["OpenAnyway", "Hold"] = "OpenAnyway"
+
+
+class ScalingTarget(_Read, frozen=True, kw_only=True):
+    """An autoscaler to be warmed."""
+
+    name: str
+    hpa_name: str
+    warm_replicas: int
+    cooldown_seconds: int = 300
+
+
+class Scaling(_Read, frozen=True, kw_only=True):
+    """The autoscalers to be warmed."""
+
+    targets: list[ScalingTarget] = []
 
 
 class Messaging(_Read, frozen=True, kw_only=True):
@@ -85,7 +109,9 @@ class Spec(_Read, frozen=True, kw_only=True):
     late_open_policy: Literal["OpenImmediately", "Reject"] = "OpenImmediately"
     strategy: control.Strategy = "Escrow"
     reservation_timeout_seconds: int = 120
+    admission: Admission = Admission()
     warmup: Warmup = Warmup()
+    scaling: Scaling = Scaling()
     messaging: Messaging = Messaging()
     settlement: Settlement = Settlement()
     ttl_seconds_after_settled: int | None = None

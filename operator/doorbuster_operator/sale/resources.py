@@ -18,6 +18,7 @@ def gate(
 ) -> control.SaleGate:
     """Return the whole gate of a sale for inventory."""
     spec = sale.spec
+    is_waiting_room = spec.admission.mode == "WaitingRoom"
     return control.SaleGate(
         namespace=sale.namespace,
         name=sale.name,
@@ -38,6 +39,7 @@ def gate(
             )
             for item in spec.items
         ],
+        admit_per_second=spec.admission.rate_per_second if is_waiting_room else None,
     )
 
 

@@ -38,7 +38,10 @@ class SaleItem(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class SaleGate(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """``PUT /control/v1/sales/{uid}``: the whole gate of one sale."""
+    """``PUT /control/v1/sales/{uid}``: the whole gate of one sale.
+
+    ``admit_per_second``: buyers that the sale's waiting room lets in; None is no waiting room.
+    """
 
     namespace: str
     name: str
@@ -50,6 +53,7 @@ class SaleGate(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     strategy: Strategy = "Escrow"
     reservation_timeout_seconds: int = 120
     items: list[SaleItem]
+    admit_per_second: int | None = None
 
 
 class SaleItemState(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -94,6 +98,7 @@ class SaleState(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     sold_out_time: datetime | None
     revision: int
     server_time: datetime
+    admit_per_second: int | None = None
 
 
 class SaleStates(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
