@@ -23,7 +23,8 @@ CLUSTER_ID = "RG9vcmJ1c3RlclNob3BzMQ"
 
 class KafkaServer(Part):
     name = "kafka"
-    port_keys = ("kafka", "kafka.controller")
+    # "kafka.proxied" is for clients whose every word shall pass somebody on "kafka.proxy".
+    port_keys = ("kafka", "kafka.controller", "kafka.proxied", "kafka.proxy")
     ready_within_seconds = 90.0
     stop_within_seconds = 20.0
 
@@ -51,11 +52,18 @@ class KafkaServer(Part):
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "listeners": (
+                f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},"
+                f"PROXIED://127.0.0.1:{site.port('kafka.proxied')}"
+            ),
+            "advertised.listeners": (
+                f"PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{site.port('kafka.proxy')}"
+            ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": (
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
+            ),
             "log.dirs": str(data / "log"),
             "num.partitions": "3",
             "default.replication.factor": "1",
