@@ -11,7 +11,7 @@ from typing import assert_never
 
 from doorbuster.contracts import control
 
-from . import health
+from . import health, notices, timeline
 from .facts import (
     Action,
     AddFinalizer,
@@ -25,7 +25,7 @@ from .facts import (
     PutGate,
     Seen,
 )
-from .model import OVER, FlashSale, Phase, Timeline
+from .model import OVER, FlashSale, Phase
 
 DRAIN_CHECK = timedelta(seconds=2)
 URGENT = timedelta(seconds=15)
@@ -47,13 +47,13 @@ def decide(sale: FlashSale, seen: Seen, now: datetime) -> Decision:
     phase = phase_of(sale, seen, now)
     plan = _plan_deletion(sale, seen, now) if sale.is_deleting else _plan(phase, sale, seen, now)
     is_changing = any(isinstance(action, PutGate) for action in plan.actions)
-    timeline = _timeline(sale, seen, phase, now, is_changing=is_changing)
+    line = timeline.remembered(sale, seen, phase, now, is_changing=is_changing)
     conditions = health.conditions(sale, seen, phase, now)
     return Decision(
         phase=phase,
-        timeline=timeline,
+        timeline=line,
         conditions=conditions,
-        notices=health.notices(sale, seen, phase, timeline, conditions),
+        notices=notices.edges(sale, seen, phase, line, conditions),
         summary=health.summary(sale, seen, phase, conditions),
         actions=_finalized(sale, plan.actions),
         next_phase=plan.next_phase,
@@ -76,23 +76,14 @@ def phase_of(sale: FlashSale, seen: Seen, now: datetime) -> Phase:
     if gate is None:
         return _phase_without_gate(sale, seen, now)
     if sale.spec.desired_state == "Cancelled" or gate.state == "Cancelled" or sale.is_deleting:
-        if not has_opened(sale, gate, now) and sale.status.timeline.close_time is None:
+        if not timeline.has_opened(sale, gate, now) and sale.status.timeline.close_time is None:
             return Phase.CANCELLED
         return _closed_or_settled(sale, seen, gate, now)
     if now >= gate.close_time:
         return _closed_or_settled(sale, seen, gate, now)
-    if now >= gate.open_time and has_opened(sale, gate, now):
+    if now >= gate.open_time and timeline.has_opened(sale, gate, now):
         return Phase.SOLD_OUT if health.is_sold_out(gate) else Phase.OPEN
     return Phase.WARMING
-
-
-def has_opened(sale: FlashSale, gate: control.SaleState, now: datetime) -> bool:
-    """Tell whether buyers could ever hold units of this sale."""
-    return (
-        sale.status.timeline.open_time is not None
-        or gate.first_reservation_time is not None
-        or (gate.state == "Active" and now >= gate.open_time)
-    )
 
 
 def _phase_without_gate(sale: FlashSale, seen: Seen, now: datetime) -> Phase:
@@ -332,52 +323,3 @@ def _earliest(*moments: datetime | None) -> datetime | None:
 def _next(now: datetime, *moments: datetime | None) -> datetime | None:
     """Return the earliest moment to come; what is due already was acted on in this very pass."""
     return _earliest(*(moment for moment in moments if moment is not None and moment > now))
-
-
-# --- what is remembered ---------------------------------------------------------------------------
-
-
-def _timeline(
-    sale: FlashSale, seen: Seen, phase: Phase, now: datetime, *, is_changing: bool
-) -> Timeline:
-    """Return the timeline; a gate that is about to change may open again, so it has no close time yet."""
-    known, gate = sale.status.timeline, seen.gate
-    armed = known.armed_time
-    if armed is None and gate is not None:
-        # A gate that an earlier process stored was in time: one that comes late says so itself.
-        armed = seen.armed_at or min(now, gate.open_time)
-    warmup = known.warmup_start_time
-    if warmup is None and (phase is Phase.WARMING or gate is not None):
-        warmup = min(now, armed or now)
-    opened = known.open_time
-    if opened is None and gate is not None:
-        opened = _open_time(sale, gate, armed or now, now)
-    first = known.first_reservation_time or (gate.first_reservation_time if gate else None)
-    latency = known.open_latency_millis
-    if latency is None and first is not None:
-        latency = max(0, (first - sale.spec.open_time) // timedelta(milliseconds=1))
-    closed = known.close_time
-    is_shut = phase in {Phase.CLOSED, Phase.SETTLED, Phase.CANCELLED} and not is_changing
-    if closed is None and is_shut:
-        closed = now if gate is None else min(gate.close_time, now)
-    return Timeline(
-        warmup_start_time=warmup,
-        armed_time=armed,
-        open_time=opened,
-        first_reservation_time=first,
-        open_latency_millis=latency,
-        sold_out_time=known.sold_out_time or (gate.sold_out_time if gate else None),
-        close_time=closed,
-        settle_time=known.settle_time or (now if phase is Phase.SETTLED else None),
-    )
-
-
-def _open_time(
-    sale: FlashSale, gate: control.SaleState, armed: datetime, now: datetime
-) -> datetime | None:
-    """Return when the gate really opened: on time, when it was armed late, or when it was resumed."""
-    if not has_opened(sale, gate, now) or now < gate.open_time:
-        return None
-    if health.was_suspended(sale):
-        return min(gate.first_reservation_time or now, now)
-    return max(gate.open_time, armed)
