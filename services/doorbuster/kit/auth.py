@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -173,11 +174,21 @@ class ServiceSigner:
         self._key = key
         self._kid = key_file.stem
         self._tokens: dict[str, tuple[float, str]] = {}
+        self._offsets: dict[str, float] = {}
+
+    def follow(self, audience: str, moment: datetime) -> bool:
+        """Reckon by the clock of ``audience``, which is at ``moment``; tells whether its tokens change by that."""
+        offset = moment.timestamp() - time.time()
+        if abs(offset - self._offsets.get(audience, 0.0)) < LEEWAY_SECONDS:
+            return False
+        self._offsets[audience] = offset
+        self._tokens.pop(audience, None)
+        return True
 
     def token(self, audience: str) -> str:
         """Return a token for ``audience`` that is good for at least a minute."""
         renew_at, token = self._tokens.get(audience, (0.0, ""))
-        now = time.time()
+        now = time.time() + self._offsets.get(audience, 0.0)
         if now < renew_at:
             return token
         payload = {

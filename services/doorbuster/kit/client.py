@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -140,8 +141,6 @@ class ServiceClient:
     ) -> Answer:
         """Return the decoded answer; raises RefusedError (4xx) or UnavailableError (no answer, 5xx)."""
         headers = {"Content-Type": "application/json"}
-        if self._signer is not None:
-            headers["Authorization"] = f"Bearer {self._signer.token(self.callee)}"
         payload = None if body is None else _ENCODER.encode(body)
         deadline = time.monotonic() + (timeout_seconds or self._timeout_seconds)
         with telemetry.span(f"{method} {self.callee}", SpanKind.CLIENT):
@@ -163,8 +162,17 @@ class ServiceClient:
         raise UnavailableError(f"{self.callee} does not answer")
 
     async def _once(
-        self, method: str, url: str, payload: bytes | None, headers: dict[str, str], seconds: float
+        self,
+        method: str,
+        url: str,
+        payload: bytes | None,
+        headers: dict[str, str],
+        seconds: float,
+        *,
+        may_follow: bool = True,
     ) -> bytes:
+        if self._signer is not None:
+            headers["Authorization"] = f"Bearer {self._signer.token(self.callee)}"
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(1.0, seconds))
         async with self._session.request(
             method, url, data=payload, headers=headers, timeout=timeout
@@ -172,6 +180,8 @@ class ServiceClient:
             raw = await response.read()
         if response.status < 400:
             return raw
+        if response.status == 401 and may_follow and self._follows(response.headers.get("Date")):
+            return await self._once(method, url, payload, headers, seconds, may_follow=False)
         if response.status >= 500:
             raise UnavailableError(f"{self.callee} answered {response.status}")
         try:
@@ -179,6 +189,18 @@ class ServiceClient:
         except msgspec.MsgspecError:
             refusal = _ProblemBody()
         raise RefusedError(response.status, refusal.code, refusal.detail, refusal.product_id)
+
+    def _follows(self, date: str | None) -> bool:
+        """Tell whether the callee's clock is another one than we signed by, and sign by it from now on."""
+        if self._signer is None or date is None:
+            return False
+        try:
+            changes = self._signer.follow(self.callee, parsedate_to_datetime(date))
+        except ValueError:
+            return False
+        if changes:
+            telemetry.log().warning("clock_differs", callee=self.callee, date=date)
+        return changes
 
 
 def jwks_fetcher(client: ServiceClient) -> Any:

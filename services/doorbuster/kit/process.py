@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import uvloop
@@ -68,7 +69,7 @@ async def _serve(build: Build, process: config.ProcessConfig) -> None:
         async with (
             listen(admin, process.host, process.admin_port, drain_seconds=1.0),
             listen(service.app, process.host, process.port, drain_seconds=process.drain_seconds),
-            repeating("loop_lag", _LagMeter().measure, every_seconds=1.0),
+            repeating("loop_lag", LagMeter().measure, every_seconds=1.0),
         ):
             telemetry.log().info("service_started", port=process.port)
             await stop.wait()
@@ -86,7 +87,7 @@ def _calm_collector() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
-class _LagMeter:
+class LagMeter:
     """Measures how much later than asked the loop wakes up."""
 
     async def measure(self) -> None:
@@ -113,34 +114,49 @@ async def listen(
         await runner.cleanup()
 
 
-def admin_app(checks: Mapping[str, Check], stopping: asyncio.Event) -> web.Application:
-    """Build /livez, /readyz (names every dependency that is missing) and /metrics."""
+def admin_app(
+    checks: Mapping[str, Check],
+    stopping: asyncio.Event,
+    *,
+    signs_of_life: Mapping[str, Check] = MappingProxyType({}),
+) -> web.Application:
+    """Build /livez (also /healthz), /readyz (names every dependency that is missing) and /metrics.
+
+    A sign of life that raises means that only a restart helps; a loop that is blocked answers nothing at all.
+    """
 
     async def livez(_request: web.Request) -> web.Response:
+        if stuck := await _failing(signs_of_life):
+            return web.Response(status=503, text="stuck " + ", ".join(stuck) + "\n")
         return web.Response(text="ok\n")
 
     async def readyz(_request: web.Request) -> web.Response:
         if stopping.is_set():
             return web.Response(status=503, text="shutting down\n")
-        names = list(checks)
-        results = await asyncio.gather(
-            *(asyncio.wait_for(checks[name](), CHECK_SECONDS) for name in names),
-            return_exceptions=True,
-        )
-        missing = [
-            f"{name}: {type(result).__name__}"
-            for name, result in zip(names, results, strict=True)
-            if isinstance(result, BaseException)
-        ]
-        if missing:
+        if missing := await _failing(checks):
             return web.Response(status=503, text="missing " + ", ".join(missing) + "\n")
         return web.Response(text="ok\n")
 
     app = web.Application()
     app.router.add_get("/livez", livez)
+    app.router.add_get("/healthz", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", make_aiohttp_handler())
     return app
+
+
+async def _failing(checks: Mapping[str, Check]) -> list[str]:
+    """Return the checks that raise or take too long, each with its kind of failure."""
+    names = list(checks)
+    results = await asyncio.gather(
+        *(asyncio.wait_for(checks[name](), CHECK_SECONDS) for name in names),
+        return_exceptions=True,
+    )
+    return [
+        f"{name}: {type(result).__name__}"
+        for name, result in zip(names, results, strict=True)
+        if isinstance(result, BaseException)
+    ]
 
 
 @asynccontextmanager

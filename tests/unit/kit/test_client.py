@@ -4,15 +4,21 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from datetime import timedelta
+from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jwt
 import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from doorbuster.kit import client
+from doorbuster.kit import auth, client, clock
 
 
 class Answer(msgspec.Struct):
@@ -139,3 +145,62 @@ async def test_endpoints_are_taken_without_their_final_slash() -> None:
 def test_a_service_without_endpoints_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one"):
         client.Endpoints(())
+
+
+def signer_in(folder: Path) -> auth.ServiceSigner:
+    path = folder / "operator.pem"
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return auth.ServiceSigner("operator", path)
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+async def test_a_caller_whose_clock_is_wrong_signs_by_the_clock_of_the_service(
+    tmp_path: Path, minutes: int
+) -> None:
+    ahead = timedelta(minutes=minutes)
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        token = request.headers["Authorization"].removeprefix("Bearer ")
+        claims = jwt.decode(token, options={"verify_signature": False})
+        asked.append(claims)
+        there = clock.utc_now() + ahead
+        is_good = claims["iat"] <= there.timestamp() + 5 and there.timestamp() < claims["exp"]
+        headers = {"Date": format_datetime(there, usegmt=True)}
+        status = 200 if is_good else 401
+        return web.json_response({"name": "a"}, status=status, headers=headers)
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        caller = client.ServiceClient(
+            callee="shop",
+            urls=(str(server.make_url("/")),),
+            session=session,
+            signer=signer_in(tmp_path),
+        )
+        assert await ask(caller) == "a"
+        assert await ask(caller) == "a"
+    assert len(asked) == 3, "it was refused once and knew from then on"
+
+
+async def test_a_refusal_by_a_clock_like_ours_is_not_asked_again(tmp_path: Path) -> None:
+    asked = []
+
+    async def refuse(_request: web.Request) -> web.Response:
+        asked.append(1)
+        return web.json_response({"code": "UNAUTHENTICATED"}, status=401)
+
+    app = web.Application()
+    app.router.add_get("/", refuse)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        caller = client.ServiceClient(
+            callee="shop",
+            urls=(str(server.make_url("/")),),
+            session=session,
+            signer=signer_in(tmp_path),
+        )
+        with pytest.raises(client.RefusedError):
+            await ask(caller)
+    assert len(asked) == 1
