@@ -78,6 +78,7 @@ ERRORS: dict[type[Exception], web.ErrorShape] = {
     refusals.UnknownCartError: _shape(422, "UNKNOWN_CART", "There is no such cart"),
     refusals.CartChangedError: _shape(409, "CART_CHANGED", "The cart has changed"),
     refusals.AmountTooLargeError: _shape(422, "AMOUNT_TOO_LARGE", "The order is too large"),
+    refusals.AmountTooSmallError: _shape(422, "AMOUNT_TOO_SMALL", "The order is too small"),
     discounts.InvalidDiscountError: web.BASE_ERRORS[web.InvalidError],
     refusals.UnknownOrderError: _shape(404, "UNKNOWN_ORDER", "There is no such order"),
 }

@@ -10,7 +10,11 @@ from doorbuster.kit.config import comma_list, setting
 MOST_MINOR = 10**9
 _TAX_DECIMALS = 4
 Amounts = tuple[tuple[str, int], ...]
-_CARD_MINIMUMS: Amounts = (("EUR", 50), ("USD", 50), ("GBP", 30), ("CHF", 50), ("JPY", 50))
+# What a card must be charged with at least, as Stripe publishes it; other currencies: one minor unit.
+_CARD_MINIMUMS = (
+    "EUR:0.50,USD:0.50,GBP:0.30,CHF:0.50,JPY:50,AED:2,AUD:0.50,BRL:0.50,CAD:0.50,CZK:15,DKK:2.50,HKD:4,"
+    "HUF:175,INR:0.50,MXN:10,MYR:2,NOK:3,NZD:0.50,PLN:2,RON:2,SEK:3,SGD:0.50,THB:10"
+)
 
 
 def amounts(raw: str) -> Amounts:
@@ -47,7 +51,7 @@ class CheckoutConfig:
     ``permit_seconds``: how long a permit may stay in flight before inventory asks PostgreSQL about it; it must
     exceed the longest reserve call. ``shipping_minor``, by currency, is a flat cost an order; ``tax_millionths``
     is added to prices, which are without tax; ``smallest_charge_minor`` is what cards can be charged with at least,
-    by currency, and no discount goes below it.
+    by currency: no order and no discount goes below it.
     """
 
     dsn: str = setting("DOORBUSTER_CHECKOUT_DSN", secret=True)
@@ -65,5 +69,5 @@ class CheckoutConfig:
     shipping_minor: Amounts = setting("DOORBUSTER_SHIPPING", amounts, default=())
     tax_millionths: int = setting("DOORBUSTER_TAX_PERCENT", millionths, default=0)
     smallest_charge_minor: Amounts = setting(
-        "DOORBUSTER_SMALLEST_CHARGE", amounts, default=_CARD_MINIMUMS
+        "DOORBUSTER_SMALLEST_CHARGE", amounts, default=amounts(_CARD_MINIMUMS)
     )

@@ -37,7 +37,8 @@ class Call:
 
     ``body`` and ``query`` are what it takes, ``answer`` what it returns with ``status`` (None: no JSON). ``codes``
     are its own problem codes, beside those that every call may answer. ``owned``: about somebody else's things it
-    answers 404, as if there were none.
+    answers 404, as if there were none. ``once``: sent a second time it may answer otherwise than the first time,
+    though its method lets one expect the same; nobody repeats it for the caller.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Call:
     codes: Codes = ()
     headers: tuple[Header, ...] = ()
     owned: bool = False
+    once: bool = False
     media_type: str = "application/json"
 
 
@@ -82,6 +84,7 @@ _ORDER_CODES: Codes = (
     *((409, "CART_CHANGED"), (409, "DISCOUNT_USED_UP"), (409, "ALREADY_PAID")),
     *((422, "IDEMPOTENCY_KEY_REUSED"), (422, "UNKNOWN_PRODUCT"), (422, "MIXED_CURRENCY")),
     *((422, "UNKNOWN_CART"), (422, "UNKNOWN_ADDRESS"), (422, "AMOUNT_TOO_LARGE")),
+    (422, "AMOUNT_TOO_SMALL"),
     *((422, "UNKNOWN_DISCOUNT_CODE"), (422, "DISCOUNT_NOT_APPLICABLE")),
 )
 _PAYMENT_CODES: Codes = (
@@ -117,7 +120,12 @@ CALLS: tuple[Call, ...] = (
             "/v1/users/me/password",
             "buyer",
             "Change your password; every other session ends",
-            {"body": shopping.PasswordChange, "status": 204, "codes": ((403, "WRONG_PASSWORD"),)},
+            {
+                "body": shopping.PasswordChange,
+                "status": 204,
+                "codes": ((403, "WRONG_PASSWORD"),),
+                "once": True,
+            },
         ),
         (
             "GET",
@@ -511,7 +519,11 @@ CALLS: tuple[Call, ...] = (
             _ORDER + "/events",
             "buyer",
             "Status of an order, live",
-            {"owned": True, "codes": _NO_ORDER, "media_type": "text/event-stream"},
+            {
+                "owned": True,
+                "codes": (*_NO_ORDER, (429, "TOO_MANY_STREAMS")),
+                "media_type": "text/event-stream",
+            },
         ),
         (
             "POST",

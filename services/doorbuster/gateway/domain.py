@@ -147,6 +147,7 @@ _EXTRA_LIMITS: Mapping[tuple[str, str], Extra] = {
 _KEYED = frozenset(
     (call.method, call.path) for call in surface.CALLS if "Idempotency-Key" in call.headers
 )
+_ONCE = frozenset((call.method, call.path) for call in surface.CALLS if call.once)
 
 
 def parse_target(raw: str) -> Target:
@@ -184,6 +185,8 @@ def find_rule(target: Target) -> Rule:
 
 def may_repeat(method: str, path: str, *, has_key: bool) -> bool:
     """Tell whether a request that may have arrived may be sent again: by its method, or by a key that is honoured."""
+    if (method, path) in _ONCE:
+        return False
     return method in ("GET", "PUT", "DELETE") or (has_key and (method, path) in _KEYED)
 
 

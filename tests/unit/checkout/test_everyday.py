@@ -223,6 +223,23 @@ async def test_a_discount_is_taken_off_and_counted_once_however_often_it_is_aske
     assert await used(shop) == 1
 
 
+async def test_an_order_that_no_card_can_pay_is_refused_before_it_holds_anything(make_world, wish):
+    world = make_world(terms=Terms(smallest_charge_minor={"EUR": 50}))
+    world.catalogue.sell("case", 49)
+    world.inventory.stock(CASE, 10)
+    with pytest.raises(refusals.AmountTooSmallError):
+        await world.buy(product_id=CASE, price=Decimal("0.49"))
+    assert world.inventory.calls["reserve"] == 0
+    order = await world.buy(product_id=CASE, price=Decimal("0.49"), quantity=2)
+    assert order.amount_minor == 98
+
+
+async def test_an_order_for_nothing_is_refused(shop, wish):
+    shop.catalogue.sell("case", 0)
+    with pytest.raises(refusals.AmountTooSmallError):
+        await shop.buy(product_id=CASE, price=Decimal("0.00"))
+
+
 async def test_a_code_that_is_used_up_or_unknown_holds_nothing(shop, wish):
     await make(shop, total_uses=1)
     await shop.buy(wish=wish(discount_code="SAVE"))
@@ -257,6 +274,24 @@ async def test_a_hold_that_cannot_be_let_go_is_told_as_the_refusal_it_is(shop, w
     shop.inventory.let_go = away
     with pytest.raises(refusals.DiscountUsedUpError):
         await shop.buy(wish=wish(discount_code="SAVE"))
+
+
+async def test_who_loses_the_discount_never_releases_the_same_order_stored_by_another_copy(
+    make_world, wish
+):
+    world = make_world()
+    await make(world)
+    other_copy = await world.buy(wish=wish(discount_code="SAVE"))
+    placed, world.store.place = world.store.place, lose_the_discount
+    with pytest.raises(refusals.DiscountUsedUpError):
+        await world.buy(wish=wish(discount_code="SAVE"))
+    world.store.place = placed
+    assert world.inventory.calls["let_go"] == 0
+    assert world.inventory.reservations[other_copy.order_id].state == "HELD"
+
+
+async def lose_the_discount(_stored):
+    raise refusals.DiscountUsedUpError
 
 
 def refuse(_stored):

@@ -179,6 +179,8 @@ def test_each_call_is_charged(method: str, path: str, user: str | None, kinds: l
         ("GET", "/v1/orders", False, True),
         ("PUT", "/v1/cart/update", False, True),
         ("DELETE", "/v1/cart/remove", False, True),
+        ("PUT", "/v1/users/me/password", False, False),
+        ("PUT", "/v1/users/me/addresses/addr_1", False, True),
         ("POST", "/v1/checkout", True, True),
         ("POST", "/v1/payment", True, True),
         ("POST", "/v1/checkout", False, False),

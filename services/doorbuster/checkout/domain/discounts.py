@@ -140,7 +140,7 @@ def apply(
     if discount.percent is not None:
         off = totals.share(subtotal_minor, discount.percent * PERCENT_IN_MILLIONTHS)
     reckoned = totals.reckon(subtotal_minor, currency, terms, discount_minor=off)
-    if totals.amount_minor(reckoned) < terms.smallest_charge_minor.get(currency, 1):
+    if not totals.is_chargeable(reckoned, currency, terms):
         raise refusals.DiscountNotApplicableError(
             says="what is left to pay is less than a card can be charged with"
         )

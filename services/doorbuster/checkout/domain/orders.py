@@ -12,7 +12,7 @@ from doorbuster.contracts import api, events, internal
 from doorbuster.kit import ids, money
 
 from . import discounts, refusals, sales
-from .totals import Terms, amount_minor, reckon
+from .totals import Terms, amount_minor, is_chargeable, reckon
 
 _DERIVED = "\x1f"  # no header can hold it, so a derived key never meets one that a client chose
 
@@ -187,12 +187,15 @@ def price(
             raise refusals.PriceChangedError(product_id=line.product_id)
     currency = currencies.pop()
     subtotal = sum(line.price_minor * line.quantity for line in lines)
+    totals = reckon(subtotal, currency, terms)
+    if not is_chargeable(totals, currency, terms):
+        raise refusals.AmountTooSmallError
     return PricedOrder(
         order_id=wanted.order_id,
         user_id=wanted.user_id,
         request_hash=wanted.request_hash,
         lines=lines,
-        totals=reckon(subtotal, currency, terms),
+        totals=totals,
         currency=currency,
         topic=_topic(lines),
     )

@@ -175,6 +175,13 @@ class AmountTooLargeError(RefusalError):
     says = "the order is too large to be paid at once"
 
 
+class AmountTooSmallError(RefusalError):
+    """No card is charged with so little."""
+
+    reason = "amount_too_small"
+    says = "the order is less than a card can be charged with"
+
+
 class UnknownOrderError(RefusalError):
     """There is no order under this id."""
 

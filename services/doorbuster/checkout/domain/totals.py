@@ -45,6 +45,11 @@ def reckon(
     return totals
 
 
+def is_chargeable(totals: internal.TotalsMinor, currency: str, terms: Terms) -> bool:
+    """Tell whether the payment provider takes an amount that is not smaller."""
+    return amount_minor(totals) >= terms.smallest_charge_minor.get(currency, 1)
+
+
 def amount_minor(totals: internal.TotalsMinor) -> int:
     """Return what is to be paid."""
     return totals.subtotal_minor - totals.discount_minor + totals.shipping_minor + totals.tax_minor

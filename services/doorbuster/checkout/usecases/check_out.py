@@ -288,8 +288,10 @@ class CheckOut:
         try:
             stored = await self._store.place(placing)
         except refusals.RefusalError:
-            # The last use of the discount went to somebody else since we looked.
-            await self._let_go(order.order_id)
+            # The last use of the discount went to somebody else since we looked. The same request may have been
+            # stored through another copy meanwhile: those units are that order's.
+            if await self._store.find(order.order_id) is None:
+                await self._let_go(order.order_id)
             raise
         failpoints.reach("checkout.order.placed")
         if stored.request_hash != order.request_hash:
