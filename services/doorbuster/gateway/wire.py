@@ -103,6 +103,7 @@ class Chunks:
         self._buffer = bytearray()
         self._left = 0  # bytes of the current chunk, with its line end
         self._in_trailer = False
+        self._trailer_bytes = 0
         self.is_done = False
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -130,6 +131,9 @@ class Chunks:
 
     def _line(self, line: bytes) -> None:
         if self._in_trailer:
+            self._trailer_bytes += len(line)
+            if self._trailer_bytes > MAX_TRAILER_BYTES:
+                raise ValueError("the trailer is too long")
             self.is_done = not line
             return
         size = line.partition(b";")[0].strip()

@@ -33,7 +33,7 @@ from .domain import (
 )
 from .routes import OrderRoutes
 from .storage import OUTBOX, MysqlOrderStore
-from .streams import Bells, TooManyListenersError
+from .streams import Bells, TooManyListenersError, TooManyOfUserError
 from .usecases import Orders
 
 NAME = "order"
@@ -57,6 +57,9 @@ ERRORS: dict[type[Exception], web.ErrorShape] = {
     ImpossibleTimeError: web.BASE_ERRORS[web.InvalidError],
     TooManyListenersError: web.ErrorShape(
         status=503, code="UNAVAILABLE", title="Too many listen already", retry_after=5
+    ),
+    TooManyOfUserError: web.ErrorShape(
+        status=429, code="TOO_MANY_STREAMS", title="You listen too often already", retry_after=5
     ),
     web.NotFoundError: UNKNOWN_ORDER,
 }

@@ -76,7 +76,7 @@ class OrderRoutes:
         """``GET /v1/orders/{orderId}/events``: the status as server-sent events, for a minute at most."""
         order_id = web.path_id(request, "order_id", "order")
         user_id = request[web.USER].user_id
-        with self.bells.listening(order_id) as bell:
+        with self.bells.listening(order_id, user_id) as bell:
             first = await self.orders.show_status(order_id, user_id)
             response = aiohttp_web.StreamResponse(
                 headers={

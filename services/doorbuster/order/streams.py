@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from doorbuster.kit import database
 from .usecases import Orders
 
 MOST_LISTENERS = 500
+MOST_LISTENERS_PER_USER = 10  # in this copy; a browser opens at most six connections to a host
 LIFE_SECONDS = 60.0  # then the browser comes again by itself
 LOOK_SECONDS = 5.0  # another copy of the service may have taken the event in
 RETRY_MILLIS = 2000
@@ -27,12 +29,19 @@ class TooManyListenersError(Exception):
     retry_after = 5
 
 
+class TooManyOfUserError(Exception):
+    """This user listens as often as one may."""
+
+    retry_after = 5
+
+
 class Bells:
-    """Wakes those who wait for news of an order; ``MOST_LISTENERS`` may wait at once."""
+    """Wakes those who wait for news of an order; so many may wait at once, and so many of one user."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._count = 0
+        self._of_user: Counter[str] = Counter()
         self.closed = False
 
     def ring(self, order_ids: list[str]) -> None:
@@ -47,18 +56,22 @@ class Bells:
         self.ring(list(self._waiting))
 
     @contextmanager
-    def listening(self, order_id: str) -> Iterator[asyncio.Event]:
-        """Return an event that is set when there may be news; raises TooManyListenersError."""
+    def listening(self, order_id: str, user_id: str) -> Iterator[asyncio.Event]:
+        """Return an event that is set when there may be news; raises TooManyListeners… or TooManyOfUserError."""
+        if self._of_user[user_id] >= MOST_LISTENERS_PER_USER:
+            raise TooManyOfUserError("close another stream, or ask for the status instead")
         if self._count >= MOST_LISTENERS or self.closed:
             raise TooManyListenersError("ask for the status instead")
         bell = asyncio.Event()
         self._waiting.setdefault(order_id, set()).add(bell)
         self._count += 1
+        self._of_user[user_id] += 1
         LISTENERS.set(self._count)
         try:
             yield bell
         finally:
             self._count -= 1
+            self._of_user -= Counter((user_id,))  # and forgets whoever has none left
             LISTENERS.set(self._count)
             self._waiting[order_id].discard(bell)
             if not self._waiting[order_id]:

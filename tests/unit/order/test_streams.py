@@ -8,7 +8,7 @@ import pytest
 
 from doorbuster.kit.consumer import Delivery
 from doorbuster.order import streams
-from doorbuster.order.streams import Bells, TooManyListenersError
+from doorbuster.order.streams import Bells, TooManyListenersError, TooManyOfUserError
 from doorbuster.order.usecases import Orders
 from doorbuster.testing import stories
 from doorbuster.testing.orders import FakeCheckout, FakeInventory, FakeOrderStore
@@ -36,7 +36,7 @@ class World:
         )
 
     async def listen(self) -> AsyncIterator[bytes]:
-        with self.bells.listening(ORDER) as bell:
+        with self.bells.listening(ORDER, BUYER) as bell:
             first = await self.orders.show_status(ORDER, BUYER)
             async for piece in streams.news(
                 self.orders, self.bells, bell, first, BUYER, clock=lambda: self.time
@@ -88,7 +88,7 @@ async def test_a_stopping_service_ends_its_streams_at_once(world: World) -> None
     world.bells.close()
     with pytest.raises(StopAsyncIteration):
         await following(listener)
-    with pytest.raises(TooManyListenersError), world.bells.listening(ORDER):
+    with pytest.raises(TooManyListenersError), world.bells.listening(ORDER, BUYER):
         pass
 
 
@@ -103,13 +103,33 @@ async def test_a_store_that_goes_away_ends_the_stream_for_a_new_try(world: World
 
 async def test_only_so_many_may_listen_and_who_leaves_makes_room() -> None:
     bells = Bells()
-    contexts = [bells.listening(stories.order_id(number % 7)) for number in range(500)]
+    contexts = [
+        bells.listening(stories.order_id(number % 7), f"user_{number // 10}")
+        for number in range(500)
+    ]
     for context in contexts:
         context.__enter__()
-    with pytest.raises(TooManyListenersError), bells.listening(ORDER):
+    with pytest.raises(TooManyListenersError), bells.listening(ORDER, BUYER):
         pass
     for context in contexts:
         context.__exit__(None, None, None)
     assert bells._waiting == {}
-    with bells.listening(ORDER):
+    with bells.listening(ORDER, BUYER):
         pass
+
+
+async def test_one_buyer_takes_only_his_share_of_the_streams() -> None:
+    bells = Bells()
+    mine = [bells.listening(ORDER, BUYER) for _ in range(streams.MOST_LISTENERS_PER_USER)]
+    for context in mine:
+        context.__enter__()
+    with pytest.raises(TooManyOfUserError), bells.listening(stories.order_id(2), BUYER):
+        pass
+    with bells.listening(ORDER, "user_2"):
+        pass
+    mine[0].__exit__(None, None, None)
+    with bells.listening(ORDER, BUYER):
+        pass
+    for context in mine[1:]:
+        context.__exit__(None, None, None)
+    assert not bells._of_user

@@ -46,7 +46,7 @@ class Change:
 def cancel(order: Order, words: str, now: datetime) -> Change | None:
     """Cancel an order before it is shipped; None when it is cancelled. Raises NotCancellableError.
 
-    An unpaid one as well: its units come back when its hold runs out, and a payment that wins the race is given
+    An unpaid one as well: checkout hears of it and lets go of its units, and a payment that wins the race is given
     back (``wants_money_back``).
     """
     if order.state is State.CANCELLED:
