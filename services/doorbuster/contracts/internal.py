@@ -31,7 +31,10 @@ class SaleItemView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class SaleView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """A sale that is announced, open or recently closed."""
+    """A sale that is announced, open or recently closed.
+
+    ``admit_per_second``: new buyers that its waiting room lets in; None is no waiting room.
+    """
 
     uid: str
     namespace: str
@@ -42,6 +45,7 @@ class SaleView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     close_time: datetime
     reservation_timeout_seconds: int
     items: list[SaleItemView]
+    admit_per_second: int | None = None
 
 
 class Sales(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -23,6 +23,7 @@ MAX_LINES = 64
 MAX_WARM = 256
 MAX_ASKED = 200
 MAX_SALE_ITEMS = 64
+MAX_ADMITTED_PER_SECOND = 100_000
 MAX_WINDOW = timedelta(hours=168)
 MAX_BODY_BYTES = 4 * 1024 * 1024
 _NAME = re.compile(r"^[A-Za-z0-9_.\-]{1,80}$")
@@ -136,6 +137,10 @@ def _check_gate(gate: control.SaleGate) -> None:
     _require(
         1 <= gate.reservation_timeout_seconds <= 86_400,
         "reservationTimeoutSeconds is 1 to 86400",
+    )
+    _require(
+        gate.admit_per_second is None or 1 <= gate.admit_per_second <= MAX_ADMITTED_PER_SECOND,
+        f"admitPerSecond is 1 to {MAX_ADMITTED_PER_SECOND}",
     )
     _require(0 < len(gate.items) <= MAX_SALE_ITEMS, f"a sale has 1 to {MAX_SALE_ITEMS} items")
     _require(len({item.sku for item in gate.items}) == len(gate.items), "a sale names a sku once")

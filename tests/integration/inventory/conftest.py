@@ -42,6 +42,7 @@ class Shop:
     dsn: str
     ledger: Ledger
     stock: StockStore
+    store: ControlStore
     escrow: Escrow
     warmer: Warmer
     reserver: Reserver
@@ -317,6 +318,7 @@ async def open_shop(inventory_dsn: str, redis_url: str) -> AsyncIterator[Shop]:
             dsn=inventory_dsn,
             ledger=ledger,
             stock=stock,
+            store=store,
             escrow=escrow,
             warmer=warmer,
             reserver=Reserver(ledger, escrow, warmer),

@@ -183,3 +183,27 @@ async def test_readers_of_changes_get_what_changed(shop, sku):
     assert after.revision >= before.revision
     last = await shop.room.pools(after.revision)
     assert sku not in {pool.sku for pool in last.pools}
+
+
+async def test_the_rate_of_the_waiting_room_may_change_while_the_sale_is_open(shop, sku):
+    await shop.pool(sku, 5)
+    first = await shop.sale(sku, admit_per_second=20)
+    window = {"open_time": first.open_time, "close_time": first.close_time}
+    assert first.admit_per_second == 20
+    assert await announced_rate(shop, sku) == 20
+    faster = await shop.sale(sku, generation=2, admit_per_second=300, **window)
+    assert (faster.admit_per_second, await announced_rate(shop, sku)) == (300, 300)
+    assert faster.revision > first.revision
+    assert faster.items == first.items, "the units and their epoch are not touched"
+    without = await shop.sale(sku, generation=3, **window)
+    assert (without.admit_per_second, await announced_rate(shop, sku)) == (None, None)
+
+
+async def announced_rate(shop, sku):
+    """What checkout is told."""
+    [rate] = [
+        sale.admit_per_second
+        for sale in (await shop.store.announced()).sales
+        if sku in {item.sku for item in sale.items}
+    ]
+    return rate

@@ -82,8 +82,10 @@ class House:
             text = await response.text()
             return response.status, json.loads(text) if text else None
 
-    async def open_sale(self, url: str, sku: str, units: int, hold_seconds: int = 60) -> None:
-        """Take a fence, set the stock, open a sale."""
+    async def open_sale(
+        self, url: str, sku: str, units: int, hold_seconds: int = 60
+    ) -> dict[str, Any]:
+        """Take a fence, set the stock, open a sale; returns its gate."""
         lease = {"leaseNamespace": "test", "leaseName": sku, "holder": "test"}
         _, fence = await self.call(url, "POST", "/control/v1/fences", lease, caller="operator")
         pool = {"capacity": units, "ownerUid": "pool", "generation": 1, **fence}
@@ -107,6 +109,7 @@ class House:
             url, "PUT", f"/control/v1/sales/uid-{sku}", gate, caller="operator"
         )
         assert (status, state["armed"]) == (200, True)
+        return gate
 
     async def sale(self, url: str, sku: str) -> Any:
         """Return the state of a sale."""
@@ -200,7 +203,16 @@ JUNK: list[Any] = [
 
 async def test_bad_input_is_refused_with_a_code(house: House, sku: str) -> None:
     async with house.starting("a") as running:
-        await house.open_sale(running.url, sku, 5)
+        gate = await house.open_sale(running.url, sku, 5)
+        for rate in (0, -1, 100_001, HUGE, "5", 1.5, []):
+            status, answer = await house.call(
+                running.url,
+                "PUT",
+                f"/control/v1/sales/uid-{sku}",
+                {**gate, "admitPerSecond": rate},
+                caller="operator",
+            )
+            assert (status, answer["code"]) == (422, "INVALID"), rate
         good = order_of(sku, "order_x")
         bad_orders = [
             *(

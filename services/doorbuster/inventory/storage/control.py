@@ -213,6 +213,7 @@ class ControlStore:
                     open_time=sale["open_at"],
                     close_time=sale["close_at"],
                     reservation_timeout_seconds=sale["hold_seconds"],
+                    admit_per_second=sale["admit_per_second"],
                     items=[_item_view(row) for row in items],
                 )
             )
@@ -283,6 +284,7 @@ async def _write_sale(connection: Any, uid: str, gate: control.SaleGate) -> None
         gate.close_time,
         gate.strategy,
         gate.reservation_timeout_seconds,
+        gate.admit_per_second,
     )
 
 

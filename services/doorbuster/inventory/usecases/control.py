@@ -113,6 +113,7 @@ def _state(rows: Sequence[Any], facts: dict[str, GateFacts], survey: Survey) -> 
         sold_out_time=sale["sold_out_at"],
         revision=sale["revision"],
         server_time=sale["server_time"],
+        admit_per_second=sale["admit_per_second"],
     )
 
 
