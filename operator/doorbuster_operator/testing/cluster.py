@@ -24,13 +24,14 @@ class Kube:
     """The custom objects of one namespace, as an administrator."""
 
     def __init__(self, api: Any, namespace: str = "default") -> None:
+        self.client = api
+        self.namespace = namespace
         self._objects = kube.CustomObjectsApi(api)
         self._core = kube.CoreV1Api(api)
-        self._namespace = namespace
 
     async def ensure_namespace(self) -> None:
         """Make the namespace if it is not there."""
-        body = {"metadata": {"name": self._namespace}}
+        body = {"metadata": {"name": self.namespace}}
         try:
             await self._ask(self._core.create_namespace(body))
         except RefusedByServerError as error:
@@ -38,7 +39,7 @@ class Kube:
                 raise
 
     def _where(self, kind: str) -> tuple[str, str, str, str]:
-        return (GROUP, VERSION, self._namespace, PLURALS[kind])
+        return (GROUP, VERSION, self.namespace, PLURALS[kind])
 
     async def create(self, body: dict[str, Any], *, dry_run: bool = False) -> Any:
         return await self._ask(
@@ -87,7 +88,7 @@ class Kube:
     async def lease(self) -> Any:
         return await self._ask(
             self._objects.get_namespaced_custom_object(
-                "coordination.k8s.io", "v1", self._namespace, "leases", "doorbuster-operator"
+                "coordination.k8s.io", "v1", self.namespace, "leases", "doorbuster-operator"
             )
         )
 
@@ -95,7 +96,7 @@ class Kube:
         """The reasons of the Events about an object, in the order in which they were told."""
         found = await self._ask(
             self._objects.list_namespaced_custom_object(
-                "events.k8s.io", "v1", self._namespace, "events"
+                "events.k8s.io", "v1", self.namespace, "events"
             )
         )
         about = [each for each in found["items"] if each["regarding"].get("name") == name]
