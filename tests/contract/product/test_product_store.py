@@ -123,6 +123,21 @@ async def test_a_product_made_again_goes_on_counting_and_keeps_its_stars(stores:
     assert (again.rating.sum, again.rating.count) == (5, 1)
 
 
+@pytest.mark.parametrize("mongo_url", ["mongo"], indirect=True)
+async def test_many_that_are_stored_at_once_go_on_counting_too(stores: Any) -> None:
+    lamp, chair = catalogue.product(), catalogue.product("chair-1")
+    assert await stores.products.add_many([lamp, chair]) == 2
+    await stores.products.take_levels({LAMP: Level(available_qty=2, version=9)})
+    last = await stores.products.find(LAMP)
+    await stores.products.remove(LAMP, expected=1, now=NOW)
+    assert await stores.products.add_many([lamp, chair]) == 1, "the chair is there"
+    again = await stores.products.find(LAMP)
+    assert again.version > last.version + 1  # the deletion has a version of its own
+    assert again.content_version == 2
+    assert (again.available_qty, again.stock_version) == (2, 9)
+    assert (await stores.products.find(chair.product_id)).version == 1
+
+
 async def test_pages_walk_the_whole_catalogue_once(stores: Any) -> None:
     for number in range(7):
         await stores.products.add(catalogue.product(f"lamp-{number}"))

@@ -195,28 +195,38 @@ class MongoProductStore:
     async def add_many(self, products: Sequence[Product]) -> int:
         """Store many new products, for filling a catalogue; those whose sku is taken are left alone.
 
-        Returns how many were stored. Their stars are taken as they are given.
+        Returns how many were stored. Their stars are taken as they are given; as in ``add``, one that was deleted
+        before goes on counting, or search would take it for what it knows already.
         """
         written = len(products)
         with mongo.within(IMPORT_SECONDS):
+            known = await self._facts_of(products)
+            documents = [
+                {**to_document(product), **_known(known.get(product.product_id, {}))}
+                for product in products
+            ]
             try:
                 await self._products.bulk_write(
-                    [InsertOne(to_document(product)) for product in products], ordered=False
+                    [InsertOne(document) for document in documents], ordered=False
                 )
             except BulkWriteError as error:
                 failures = error.details["writeErrors"]
                 if any(failure["code"] != DUPLICATE_KEY for failure in failures):
                     raise
                 written -= len(failures)
-            ids = [product.product_id for product in products]
-            facts = await self._facts.find({"_id": {"$in": ids}}).to_list()
-        known = {
-            fact["_id"]: Level(available_qty=fact["availableQty"], version=fact["stockVersion"])
-            for fact in facts
+            # Inventory's numbers that came between the two looked for a document and found none.
+            known = await self._facts_of(products)
+        levels = {
+            product_id: Level(available_qty=fact["availableQty"], version=fact["stockVersion"])
+            for product_id, fact in known.items()
             if fact.get("stockVersion") is not None
         }
-        await self.take_levels(known)
+        await self.take_levels(levels)
         return written
+
+    async def _facts_of(self, products: Sequence[Product]) -> dict[str, dict[str, Any]]:
+        ids = [product.product_id for product in products]
+        return {fact["_id"]: fact async for fact in self._facts.find({"_id": {"$in": ids}})}
 
 
 def removal(product_id: str, picture: Picture, now: datetime) -> UpdateOne:
