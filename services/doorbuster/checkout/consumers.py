@@ -1,7 +1,7 @@
-"""Checkout's two consumers, the shop's orders and every sale's own topic: which orders are over."""
+"""Checkout's consumers of orders: which are over."""
 
 from doorbuster.contracts import events
-from doorbuster.kit.consumer import Consumer
+from doorbuster.kit import consumer
 
 from .usecases.discounting import Discounting
 
@@ -11,21 +11,13 @@ _TYPES: dict[str, type[events.Event]] = {
 }
 
 
-def consumers(bootstrap: str, discounting: Discounting) -> dict[str, Consumer]:
+def consumers(bootstrap: str, discounting: Discounting) -> dict[str, consumer.Consumer]:
     """Return the consumers by the name of their loop."""
-    return {
-        "orders": Consumer(
-            bootstrap=bootstrap,
-            group="checkout.orders",
-            types=_TYPES,
-            handle=discounting.take_in,
-            topics=(events.ORDERS_TOPIC,),
-        ),
-        "sale_orders": Consumer(
-            bootstrap=bootstrap,
-            group="checkout.sales",
-            types=_TYPES,
-            handle=discounting.take_in,
-            pattern=events.SALE_TOPIC_PATTERN,
-        ),
-    }
+    return consumer.of_orders(
+        "checkout",
+        bootstrap=bootstrap,
+        topic=events.ORDERS_TOPIC,
+        pattern=events.SALE_TOPIC_PATTERN,
+        types=_TYPES,
+        handle=discounting.take_in,
+    )

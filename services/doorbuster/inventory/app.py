@@ -104,19 +104,15 @@ async def build() -> AsyncIterator[process.Service]:
                 }
             )
         )
-        handle = PaymentEvents(payments).handle
-        for group, topics, pattern in (
-            ("inventory.orders", (events.ORDERS_TOPIC,), None),
-            ("inventory.sales", (), events.SALE_TOPIC_PATTERN),
-        ):
-            listener = consumer.Consumer(
-                bootstrap=settings.kafka_bootstrap,
-                group=group,
-                types=TYPES,
-                handle=handle,
-                topics=topics,
-                pattern=pattern,
-            )
+        listeners = consumer.of_orders(
+            "inventory",
+            bootstrap=settings.kafka_bootstrap,
+            topic=events.ORDERS_TOPIC,
+            pattern=events.SALE_TOPIC_PATTERN,
+            types=TYPES,
+            handle=PaymentEvents(payments).handle,
+        )
+        for group, listener in listeners.items():
             await enter(consumer.consuming(listener, group))
         reserver = Reserver(ledger, escrow, warmer)
         opened.push_async_callback(reserver.close)

@@ -229,6 +229,28 @@ class Consumer:
             await _stop(consumer)
 
 
+def of_orders(
+    service: str,
+    *,
+    bootstrap: str,
+    topic: str,
+    pattern: str,
+    types: Mapping[str, type[Any]],
+    handle: Handle,
+) -> dict[str, Consumer]:
+    """Return a service's two consumers of order events by their groups: the shop's topic and every sale's own.
+
+    They are two because Kafka's client subscribes to names or to a pattern, never to both. Offsets hang on the
+    groups' names, which therefore stay as they are.
+    """
+    common: dict[str, Any] = {"bootstrap": bootstrap, "types": types, "handle": handle}
+    shop, sales = f"{service}.orders", f"{service}.sales"
+    return {
+        shop: Consumer(group=shop, topics=(topic,), **common),
+        sales: Consumer(group=sales, pattern=pattern, **common),
+    }
+
+
 def _events(types: Mapping[str, type[Any]]) -> Read:
     """Read our own events: the header says which, the value is JSON."""
 

@@ -1,7 +1,7 @@
-"""The notification service's two consumers: the shop's orders and every sale's own topic."""
+"""The notification service's consumers of what buyers are told."""
 
 from doorbuster.contracts import events
-from doorbuster.kit.consumer import Consumer
+from doorbuster.kit import consumer
 
 from .domain import TOLD
 from .usecases import Notifications
@@ -9,21 +9,13 @@ from .usecases import Notifications
 _TYPES: dict[str, type[events.Event]] = {event.type: event for event in TOLD}
 
 
-def consumers(bootstrap: str, notifications: Notifications) -> dict[str, Consumer]:
+def consumers(bootstrap: str, notifications: Notifications) -> dict[str, consumer.Consumer]:
     """Return the consumers by the name of their loop."""
-    return {
-        "orders": Consumer(
-            bootstrap=bootstrap,
-            group="notification.orders",
-            types=_TYPES,
-            handle=notifications.take_in,
-            topics=(events.ORDERS_TOPIC,),
-        ),
-        "sales": Consumer(
-            bootstrap=bootstrap,
-            group="notification.sales",
-            types=_TYPES,
-            handle=notifications.take_in,
-            pattern=events.SALE_TOPIC_PATTERN,
-        ),
-    }
+    return consumer.of_orders(
+        "notification",
+        bootstrap=bootstrap,
+        topic=events.ORDERS_TOPIC,
+        pattern=events.SALE_TOPIC_PATTERN,
+        types=_TYPES,
+        handle=notifications.take_in,
+    )

@@ -1,26 +1,18 @@
-"""The order service's two consumers: the shop's orders and every sale's own topic."""
+"""The order service's consumers of everything that is told of orders."""
 
 from doorbuster.contracts import events
-from doorbuster.kit.consumer import Consumer
+from doorbuster.kit import consumer
 
 from .usecases import Orders
 
 
-def consumers(bootstrap: str, orders: Orders) -> dict[str, Consumer]:
+def consumers(bootstrap: str, orders: Orders) -> dict[str, consumer.Consumer]:
     """Return the consumers by the name of their loop."""
-    return {
-        "orders": Consumer(
-            bootstrap=bootstrap,
-            group="order.orders",
-            types=events.BY_TYPE,
-            handle=orders.take_in,
-            topics=(events.ORDERS_TOPIC,),
-        ),
-        "sales": Consumer(
-            bootstrap=bootstrap,
-            group="order.sales",
-            types=events.BY_TYPE,
-            handle=orders.take_in,
-            pattern=events.SALE_TOPIC_PATTERN,
-        ),
-    }
+    return consumer.of_orders(
+        "order",
+        bootstrap=bootstrap,
+        topic=events.ORDERS_TOPIC,
+        pattern=events.SALE_TOPIC_PATTERN,
+        types=events.BY_TYPE,
+        handle=orders.take_in,
+    )
