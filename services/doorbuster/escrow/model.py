@@ -1,7 +1,8 @@
-"""What the escrow speaks of: permits, their settlement and return, gates and snapshots."""
+"""What the escrow speaks of: permits, their settlement and return, gates and snapshots, places in waiting rooms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -106,3 +107,27 @@ class Survey:
 
     runs: Mapping[str, str]
     held: Mapping[str, Snapshot]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """A buyer at the waiting room of a sale, with what is known of the sale."""
+
+    sale_uid: str
+    user_id: str
+    admit_per_second: int
+    open_time: datetime
+    close_time: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a buyer is: position 0 is inside; 1 is the next whose turn comes, in ``wait_seconds`` as things are."""
+
+    position: int
+    wait_seconds: float
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the buyer may go on."""
+        return self.position == 0
