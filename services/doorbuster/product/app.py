@@ -26,9 +26,11 @@ from .usecases.look import Look, SalesBoard
 from .usecases.manage import Manage
 from .usecases.review import Reviewing
 from .usecases.stock import Stock
+from .usecases.sweep_uploads import UploadSweep
 
 NAME = "product"
 PICTURE_SECONDS = 0.5
+UPLOAD_SWEEP_SECONDS = 600.0
 
 
 def _shape(status: int, code: str, title: str) -> web.ErrorShape:
@@ -84,9 +86,11 @@ async def build() -> AsyncIterator[process.Service]:
         stack.callback(studio.close)
         store, review_store = MongoProductStore(database), MongoReviewStore(database)
         shelf = products.Shelf(settings.cdn_url)
+        tickets = MongoTicketStore(database)
+        sweep = UploadSweep(tickets=tickets, objects=objects)
         illustrate = Illustrate(
             store=store,
-            tickets=MongoTicketStore(database),
+            tickets=tickets,
             objects=objects,
             studio=studio,
             shelf=shelf,
@@ -94,9 +98,11 @@ async def build() -> AsyncIterator[process.Service]:
         reviewing = Reviewing(store=store, review_store=review_store, users=UsersClient(user))
         for name, taker in consumers(settings.kafka_bootstrap, reviewing, Stock(store)).items():
             await stack.enter_async_context(consumer.consuming(taker, name))
-        await stack.enter_async_context(
-            process.repeating("pictures", illustrate.step, every_seconds=PICTURE_SECONDS)
-        )
+        for name, step, seconds in (
+            ("pictures", illustrate.step, PICTURE_SECONDS),
+            ("upload_sweep", sweep.step, UPLOAD_SWEEP_SECONDS),
+        ):
+            await stack.enter_async_context(process.repeating(name, step, every_seconds=seconds))
         await stack.enter_async_context(workers.watching({"pictures": illustrate.oldest_seconds}))
         cache = await stack.enter_async_context(
             availability.open_cache(settings.redis_url, availability.asking(inventory))

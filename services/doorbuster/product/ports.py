@@ -8,7 +8,7 @@ import msgspec
 
 from doorbuster.contracts import catalogue, internal
 
-from .domain.pictures import Renditions, Ticket
+from .domain.pictures import Renditions, Ticket, Upload
 from .domain.products import Content, Picture, Product
 from .domain.reviews import Receipt, Review
 
@@ -118,6 +118,9 @@ class TicketStore(Protocol):
     async def remove(self, product_id: str, image_id: str, now: datetime) -> None:
         """Take a picture, shown or under way, from its product; raises UnknownImage… or UnknownProductError."""
 
+    async def under_way(self, image_ids: Sequence[str]) -> set[str]:
+        """Return those of these pictures that somebody still has work with."""
+
     async def overdue(self, now: datetime) -> timedelta:
         """Return for how long the oldest ticket has been due."""
 
@@ -139,6 +142,9 @@ class ObjectStore(Protocol):
 
     async def delete(self, name: str) -> None:
         """Delete an object; one that is not there is deleted."""
+
+    async def uploads(self, *, after: str, limit: int) -> list[Upload]:
+        """Return a page of what was uploaded and not deleted yet, by name from after ``after``."""
 
 
 class Studio(Protocol):

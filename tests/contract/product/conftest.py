@@ -16,9 +16,9 @@ from doorbuster.product.storage import (
 from doorbuster.testing.catalogue import (
     FakeProductStore,
     FakeReviewStore,
-    FakeTicketStore,
     Shelves,
 )
+from doorbuster.testing.pictures import FakeTicketStore
 
 
 @dataclass(frozen=True)

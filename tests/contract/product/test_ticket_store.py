@@ -137,3 +137,16 @@ async def test_a_refusal_can_be_read_after_its_objects_are_gone(stores: Any) -> 
     kept = await stores.tickets.find(LAMP, one.image_id)
     assert (kept.state, kept.reason, kept.due_at) == (State.REFUSED, "no picture", None)
     assert await stores.tickets.claim_due(NOW + timedelta(days=9)) is None
+
+
+async def test_a_picture_is_under_way_until_its_ticket_has_no_work_left(stores: Any) -> None:
+    await stores.products.add(catalogue.product())
+    one, other = ticket(), ticket()
+    await stores.tickets.open(one, most=12)
+    await stores.tickets.open(other, most=12)
+    await stores.tickets.refuse(other.image_id, "no picture", NOW)
+    names = [one.image_id, other.image_id, "img_unknown"]
+    assert await stores.tickets.under_way(names) == {one.image_id, other.image_id}
+    await stores.tickets.close(await stores.tickets.find(LAMP, other.image_id), NOW)
+    assert await stores.tickets.under_way(names) == {one.image_id}
+    assert await stores.tickets.under_way([]) == set()

@@ -3,13 +3,18 @@
 import asyncio
 import io
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
 from PIL import Image
 
 from devstack.stack import Stack
-from doorbuster.kit import ids
+from doorbuster.kit import clock, ids
+from doorbuster.product.storage import open_objects
+from doorbuster.product.usecases.sweep_uploads import UploadSweep
+from doorbuster.testing.catalogue import Shelves
+from doorbuster.testing.pictures import FakeTicketStore
 
 Eventually = Callable[..., Awaitable[Any]]
 LAMP = ids.product_id("lamp-1")
@@ -102,6 +107,34 @@ async def test_a_picture_goes_from_the_merchant_to_the_public_and_away_again(
                 return answer.status in (403, 404)
 
         await eventually(swept, what="its objects deleted")
+
+
+async def test_uploads_that_nobody_waits_for_are_swept_from_the_bucket(world: Any) -> None:
+    env = world.env
+    async with open_objects(
+        url=env["DOORBUSTER_S3_URL"],
+        bucket=env["DOORBUSTER_S3_BUCKET"],
+        access_key=env["DOORBUSTER_S3_ACCESS_KEY"],
+        secret_key=env["DOORBUSTER_S3_SECRET_KEY"],
+        region=env["DOORBUSTER_S3_REGION"],
+    ) as objects:
+        names = [f"uploads/img_late-{number}" for number in range(3)]
+        for name in (*names, "images/img_late/shown.webp"):
+            await objects.publish(name, b"x")
+        first = await objects.uploads(after="uploads/img_late", limit=2)
+        assert [upload.name for upload in first] == names[:2]
+        rest = await objects.uploads(after=names[1], limit=200)
+        assert names[2] in [upload.name for upload in rest]
+        an_hour = timedelta(hours=1, minutes=1)
+        sweep = UploadSweep(
+            tickets=FakeTicketStore(Shelves()),
+            objects=objects,
+            now=lambda: clock.utc_now() + an_hour,
+        )
+        assert not await sweep.step()
+        assert await objects.uploads(after="", limit=200) == []
+        assert await objects.size("images/img_late/shown.webp") == 1
+        await objects.delete("images/img_late/shown.webp")
 
 
 async def test_two_copies_make_every_picture_once_though_one_dies_at_it(

@@ -21,8 +21,10 @@ from doorbuster.product.usecases.look import Look, SalesBoard, wanted
 from doorbuster.product.usecases.manage import Manage
 from doorbuster.product.usecases.review import Reviewing
 from doorbuster.product.usecases.stock import Stock, read_row
+from doorbuster.product.usecases.sweep_uploads import PAGE, UploadSweep
 from doorbuster.testing import catalogue, stories
 from doorbuster.testing.catalogue import NOW
+from doorbuster.testing.pictures import FakeObjectStore, FakeTicketStore
 
 LAMP = ids.product_id("lamp-1")
 
@@ -33,11 +35,11 @@ class World:
     def __init__(self) -> None:
         self.shelves = catalogue.Shelves()
         self.market = catalogue.FakeMarket()
-        self.objects = catalogue.FakeObjectStore()
+        self.objects = FakeObjectStore()
         self.time, self.monotonic = NOW, 0.0
         self.products = catalogue.FakeProductStore(self.shelves)
         self.reviews = catalogue.FakeReviewStore(self.shelves)
-        self.tickets = catalogue.FakeTicketStore(self.shelves)
+        self.tickets = FakeTicketStore(self.shelves)
         shelf = Shelf("https://cdn.example")
         self.manage = Manage(store=self.products, now=self.now)
         self.look = Look(
@@ -58,6 +60,7 @@ class World:
             shelf=shelf,
             now=self.now,
         )
+        self.sweep = UploadSweep(tickets=self.tickets, objects=self.objects, now=self.now)
 
     def now(self) -> Any:
         return self.time
@@ -240,6 +243,41 @@ async def test_a_ticket_that_nobody_used_ends(world: World) -> None:
         await world.work()
     assert (await world.illustrate.status(LAMP, image_id)).state == "refused"
     assert await world.tickets.claim_due(world.time + timedelta(days=1)) is None
+
+
+async def test_an_upload_that_ends_after_its_ticket_is_deleted_an_hour_later(world: World) -> None:
+    late = await ticket(world)
+    world.pass_seconds(20 * 60 + 1)
+    await world.work()
+    name = f"uploads/{late}"
+    world.objects.held |= {name: drawing(), "images/shown": b"", "images/others": b""}
+    world.objects.stored_at[name] = world.time
+    waiting = await ticket(world)  # its worker is behind: the upload is old and still wanted
+    world.objects.held[f"uploads/{waiting}"] = drawing()
+    world.pass_seconds(3600)
+    assert not await world.sweep.step()
+    assert name in world.objects.held, "not yet"
+    world.pass_seconds(1)
+    assert not await world.sweep.step()
+    assert sorted(world.objects.held) == ["images/others", "images/shown", f"uploads/{waiting}"]
+
+
+async def test_the_sweep_of_uploads_walks_on_where_it_stopped_and_begins_again(
+    world: World,
+) -> None:
+    world.objects.held = {f"uploads/img_{number:04}": b"" for number in range(PAGE + 1)}
+    world.pass_seconds(3601)
+    world.objects.away = True
+    with pytest.raises(ConnectionError):
+        await world.sweep.step()
+    world.objects.away = False
+    assert await world.sweep.step()
+    assert list(world.objects.held) == [f"uploads/img_{PAGE:04}"]
+    assert not await world.sweep.step()
+    assert not world.objects.held
+    world.objects.held["uploads/img_0000"] = b""
+    assert not await world.sweep.step()
+    assert not world.objects.held
 
 
 async def test_while_objects_are_away_nothing_is_lost(world: World) -> None:

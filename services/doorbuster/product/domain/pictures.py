@@ -9,6 +9,8 @@ import msgspec
 TICKET_LIFE = timedelta(minutes=15)
 # An upload that began in time may end later; then nobody uploads under this name any more.
 UPLOAD_SLACK = timedelta(minutes=5)
+# An upload that is older than this and that no ticket knows was finished after its ticket had ended.
+ORPHANED_AFTER = timedelta(hours=1)
 CLAIM = timedelta(seconds=60)
 SOONEST, LATEST = timedelta(seconds=1), timedelta(seconds=30)
 REFUSALS_KEPT = timedelta(days=1)
@@ -64,6 +66,18 @@ class Ticket(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         return f"{PRIVATE}/{self.image_id}"
 
 
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """A private object: its name, and when it was stored."""
+
+    name: str
+    stored_at: datetime
+
+    @property
+    def image_id(self) -> str:
+        """The picture that it was uploaded for."""
+        return self.name.removeprefix(f"{PRIVATE}/")
+
+
 class Rendition(msgspec.Struct, frozen=True, kw_only=True):
     """A picture made for showing; sizes in pixels."""
 
@@ -100,6 +114,11 @@ def new_ticket(
 def is_over(ticket: Ticket, now: datetime) -> bool:
     """Tell whether nothing can be uploaded with a ticket any more."""
     return now > ticket.expires_at + UPLOAD_SLACK
+
+
+def may_be_orphaned(upload: Upload, now: datetime) -> bool:
+    """Tell whether an upload is so old that its ticket has ended, unless somebody still has work with it."""
+    return now - upload.stored_at > ORPHANED_AFTER
 
 
 def look_again_at(ticket: Ticket, now: datetime) -> datetime:

@@ -9,7 +9,14 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from doorbuster.product.domain.pictures import CACHE_CONTROL, SHOWN_TYPE, TICKET_LIFE, Ticket
+from doorbuster.product.domain.pictures import (
+    CACHE_CONTROL,
+    PRIVATE,
+    SHOWN_TYPE,
+    TICKET_LIFE,
+    Ticket,
+    Upload,
+)
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -88,6 +95,17 @@ class S3ObjectStore:
             except ClientError as error:
                 if error.response["Error"]["Code"] not in _MISSING:
                     raise
+
+    async def uploads(self, *, after: str, limit: int) -> list[Upload]:
+        """Return a page of what was uploaded and not deleted yet, by name from after ``after``."""
+        with _translated():
+            page = await self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=f"{PRIVATE}/", StartAfter=after, MaxKeys=limit
+            )
+        return [
+            Upload(name=found["Key"], stored_at=found["LastModified"])
+            for found in page.get("Contents", [])
+        ]
 
     async def ping(self) -> None:
         """Raise ConnectionError unless the bucket answers."""

@@ -1,5 +1,6 @@
 """Tickets of pictures in MongoDB: claimed by putting their appointment off, ended by compare-and-set."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -156,6 +157,12 @@ class MongoTicketStore:
                 raise UnknownImageError("the product has no such picture")
 
         await mongo.transact(self._database, work, within_seconds=WRITE_SECONDS)
+
+    async def under_way(self, image_ids: Sequence[str]) -> set[str]:
+        """Return those of these pictures that somebody still has work with."""
+        wanted = {"_id": {"$in": list(image_ids)}, "dueAt": {"$ne": None}}
+        with mongo.within(READ_SECONDS):
+            return {found["_id"] async for found in self._tickets.find(wanted, {"_id": 1})}
 
     async def overdue(self, now: datetime) -> timedelta:
         """Return for how long the oldest ticket has been due."""
