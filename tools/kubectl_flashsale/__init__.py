@@ -1,0 +1,1 @@
+"""``kubectl flashsale``: sales for the people who run them, through the Kubernetes API alone."""
