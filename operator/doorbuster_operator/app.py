@@ -16,6 +16,8 @@ from doorbuster_operator.topics import KafkaTopics
 
 CALLER = "operator"
 CONTROL_TIMEOUT_SECONDS = 3.0
+WATCH_SECONDS = 20.0
+LAG_EVERY_SECONDS = 1.0
 
 
 async def run(config: OperatorConfig) -> int:
@@ -39,15 +41,24 @@ async def run(config: OperatorConfig) -> int:
             lease=(config.namespace, config.lease_name),
             holder=config.holder,
         )
-        admin = process.admin_app(_checks(leases, election, inventory), stop)
-        await stack.enter_async_context(
-            process.listen(admin, config.host, config.admin_port, drain_seconds=0.5)
-        )
         reconciler = Reconciler(
-            cluster=cluster.Cluster(api, config.namespace),
+            cluster=cluster.Cluster(api, config.namespace, may_write=lambda: election.is_leader),
             inventory=inventory,
             topics=KafkaTopics(config.kafka_bootstrap),
             holder=config.holder,
+            relist_seconds=config.relist_seconds,
+        )
+        admin = process.admin_app(
+            _checks(leases, election, inventory),
+            stop,
+            signs_of_life=signs_of_life(election, reconciler),
+        )
+        await stack.enter_async_context(
+            process.listen(admin, config.host, config.admin_port, drain_seconds=0.5)
+        )
+        meter = process.LagMeter()
+        await stack.enter_async_context(
+            process.repeating("loop_lag", meter.measure, every_seconds=LAG_EVERY_SECONDS)
         )
         if not await _until_elected(election, stop):
             return 0
@@ -98,12 +109,32 @@ async def _lead(
         for name in ("stopped", "fenced"):
             ends[name].cancel()
         telemetry.log().info("operator_leaves", reason=why)
+        if why == "fenced":
+            await reconciler.tell_fenced()
         # The next leader need not wait for the rest of our tidying up.
         await reconciler.stop()
         keep.cancel()
         await election.release()
     metrics.LEADER.labels(config.lease_name).set(0)
     return 0 if why == "stopped" else 1
+
+
+class StuckError(Exception):
+    """Something of this process does not work any more and will not by itself."""
+
+
+def signs_of_life(election: Election, reconciler: Reconciler) -> dict[str, process.Check]:
+    """Return what must hold for this process to be worth keeping; a blocked loop does not even answer."""
+
+    async def watch() -> None:
+        if reconciler.watch_age_seconds > WATCH_SECONDS:
+            raise StuckError
+
+    async def lease() -> None:
+        if election.is_stuck:
+            raise StuckError
+
+    return {"watch": watch, "lease": lease}
 
 
 def _checks(

@@ -5,7 +5,7 @@ tells, a delete of one uid.
 """
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -36,16 +36,27 @@ class GoneError(Exception):
     """The object is not there any more, or another one has its name."""
 
 
-class Cluster:
-    """What the operator reads from and writes to one namespace; use :func:`connect`."""
+class NotLeadingError(ClusterError):
+    """The lease is not held any more, as far as this process knows: it writes nothing."""
 
-    def __init__(self, api: Any, namespace: str) -> None:
+
+class Cluster:
+    """What the operator reads from and writes to one namespace; use :func:`connect`.
+
+    ``may_write`` is asked right before every write: a process that was paused learns there, before anybody
+    tells it, that its lease has run out.
+    """
+
+    def __init__(
+        self, api: Any, namespace: str, *, may_write: Callable[[], bool] = lambda: True
+    ) -> None:
         self._objects = kube.CustomObjectsApi(api)
+        self._may_write = may_write
         self.namespace = namespace
 
     async def apply_status(self, about: Mapping[str, Any], plural: str, status: Any) -> Any:
         """Apply a whole status; returns the object. Raises GoneError or ClusterError."""
-        return await self._call(
+        return await self._write(
             self._objects.patch_namespaced_custom_object_status(
                 GROUP,
                 VERSION,
@@ -65,7 +76,7 @@ class Cluster:
     ) -> Any:
         """Set our own finalizers, none for an empty list; returns the object. Raises GoneError or ClusterError."""
         body = {**about, "metadata": {**about["metadata"], "finalizers": finalizers}}
-        return await self._call(
+        return await self._write(
             self._objects.patch_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -86,7 +97,7 @@ class Cluster:
 
         Returns the object while a finalizer keeps it, else the API server's Status.
         """
-        return await self._call(
+        return await self._write(
             self._objects.delete_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -98,10 +109,14 @@ class Cluster:
             )
         )
 
-    async def tell(self, event: Mapping[str, Any]) -> None:
-        """Create an Event; one that is there already was told already. Raises ClusterError."""
+    async def tell(self, event: Mapping[str, Any], *, is_last_word: bool = False) -> None:
+        """Create an Event; one that is there already was told already. Raises ClusterError.
+
+        The last word of a process that does not lead any more is told all the same.
+        """
+        send = self._call if is_last_word else self._write
         try:
-            await self._call(
+            await send(
                 self._objects.create_namespaced_custom_object(
                     *_EVENTS,
                     self.namespace,
@@ -135,6 +150,12 @@ class Cluster:
             if not token:
                 return found
         raise ClusterError(f"there are more than {PAGE * MAX_PAGES} {plural}")
+
+    async def _write(self, request: Any) -> Any:
+        if not self._may_write():
+            request.close()
+            raise NotLeadingError("this process does not hold the lease any more")
+        return await self._call(request)
 
     async def _call(self, request: Any) -> Any:
         try:

@@ -19,6 +19,9 @@ class OperatorConfig(config.ProcessConfig):
     kubeconfig: str = config.setting("KUBECONFIG", default="")
     namespace: str = config.setting("DOORBUSTER_OPERATOR_NAMESPACE", default="default")
     lease_name: str = config.setting("DOORBUSTER_OPERATOR_LEASE", default="doorbuster-operator")
+    relist_seconds: float = config.setting(
+        "DOORBUSTER_OPERATOR_RELIST_SECONDS", float, default=60.0
+    )
     identity: str = config.setting("DOORBUSTER_OPERATOR_IDENTITY", default="")
 
     @property

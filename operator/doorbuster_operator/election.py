@@ -15,6 +15,9 @@ from doorbuster.kit import clock, telemetry
 LEASE_SECONDS = 6
 RENEW_DEADLINE_SECONDS = 4.0
 RETRY_SECONDS = 1.0
+SHORTEST_RETRY_SECONDS = 0.05
+LONGEST_LEASE_SECONDS = 60  # a record by hand may say anything
+STUCK_SECONDS = 2 * LEASE_SECONDS
 
 
 class LeaseConflictError(Exception):
@@ -73,11 +76,16 @@ class Election:
             and self._monotonic() - self._renewed_at < RENEW_DEADLINE_SECONDS
         )
 
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether a lease is still believed to be held that was not renewed for far too long."""
+        return self._held is not None and self._monotonic() - self._renewed_at > STUCK_SECONDS
+
     async def acquire(self) -> None:
-        """Try once a second until this candidate leads."""
+        """Try once a second, and at the very moment a silent holder's time is over, until this candidate leads."""
         # Nobody can wake us: the lease lies elsewhere.
         while not await self.try_once():  # noqa: ASYNC110
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self._until_free())
         telemetry.log().info("election_won", holder=self.holder)
 
     async def keep(self) -> None:
@@ -110,7 +118,7 @@ class Election:
             return self.is_leader
         # Counted from before the write, so that nobody else can have taken over in between.
         self._renewed_at = started
-        return True
+        return self.is_leader
 
     async def release(self) -> None:
         """Give the lease back, so that another candidate need not wait for it."""
@@ -130,7 +138,14 @@ class Election:
         if self._seen is None or self._seen.version != found.version:
             self._seen, self._seen_at = found, now
             return False
-        return now - self._seen_at >= found.duration_seconds
+        return now - self._seen_at >= _silence_seconds(found)
+
+    def _until_free(self) -> float:
+        if self._seen is None:
+            return RETRY_SECONDS
+        left = self._seen_at + _silence_seconds(self._seen) - self._monotonic()
+        # What is over already was tried just now.
+        return max(left, SHORTEST_RETRY_SECONDS) if 0 < left < RETRY_SECONDS else RETRY_SECONDS
 
     def _next(self, found: LeaseRecord | None) -> LeaseRecord:
         now = self._utc_now()
@@ -145,3 +160,8 @@ class Election:
             transitions=transitions + (0 if is_mine or found is None else 1),
             version=found.version if found is not None else "",
         )
+
+
+def _silence_seconds(record: LeaseRecord) -> int:
+    """Return how long a holder must be silent before it counts as gone."""
+    return min(record.duration_seconds, LONGEST_LEASE_SECONDS)

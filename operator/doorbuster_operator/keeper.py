@@ -45,7 +45,7 @@ class Keeper:
         subject: Subject,
         *,
         now: Callable[[], datetime],
-        on_fenced: Callable[[], None],
+        on_fenced: Callable[[FencedError], None],
     ) -> None:
         self._subject = subject
         self._now = now
@@ -88,8 +88,10 @@ class Keeper:
                 )
                 pause = LONGEST_BACKOFF_SECONDS
             except FencedError as error:
-                telemetry.log().error("fenced", error=str(error))
-                self._on_fenced()
+                telemetry.log().error(
+                    "fenced", kind=self._subject.kind, name=self._subject.name, error=str(error)
+                )
+                self._on_fenced(error)
                 return
             except Exception as error:
                 metrics.RECONCILE_ERRORS.labels(self._subject.kind).inc()

@@ -15,6 +15,10 @@ RECONCILE_SECONDS = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
 )
 QUEUE_DEPTH = Gauge("workqueue_depth", "Objects that wait for a pass", ["name"])
+WATCH_AGE = Gauge(
+    "doorbuster_operator_watch_age_seconds",
+    "For how long the watch has owed a change that is known from elsewhere",
+)
 LEADER = Gauge("leader_election_master_status", "1 while this process leads", ["name"])
 STATUS_WRITES = Counter("doorbuster_operator_status_writes", "Status patches", ["controller"])
 SALE_PHASE = Gauge("doorbuster_sale_phase", "1 for the phase a sale is in", ["sale", "phase"])

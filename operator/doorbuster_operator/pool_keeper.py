@@ -8,7 +8,7 @@ from doorbuster.kit import client
 from doorbuster_operator import metrics
 from doorbuster_operator.pool import lifecycle, model, resources
 from doorbuster_operator.sale.health import REFUSALS
-from doorbuster_operator.world import World, identity_of
+from doorbuster_operator.world import World, identity_of, state_of
 
 ROUNDS = 4
 REFUSED_RETRY = timedelta(seconds=10)
@@ -141,7 +141,7 @@ class PoolSubject:
         about = identity_of(pool, model.KIND)
         for notice in decision.notices:
             await world.tell(notice, about, now)
-        body = await world.cluster.apply_status(about, model.PLURAL, status)
+        body = await world.cluster.apply_status(state_of(pool, model.KIND), model.PLURAL, status)
         metrics.STATUS_WRITES.labels(self.kind).inc()
         fresh = model.parse(body)
         world.keep_pool(fresh)

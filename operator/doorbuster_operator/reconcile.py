@@ -3,21 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from doorbuster.kit import client, telemetry
-from doorbuster_operator import metrics
+from doorbuster_operator import manifest, metrics
 from doorbuster_operator.cluster import Cluster, ClusterError
-from doorbuster_operator.inventory import Inventory
+from doorbuster_operator.conditions import Notice
+from doorbuster_operator.inventory import FencedError, Inventory
 from doorbuster_operator.keeper import Keeper
 from doorbuster_operator.pool import model as pool_model
 from doorbuster_operator.pool_keeper import PoolSubject
 from doorbuster_operator.sale import model as sale_model
 from doorbuster_operator.sale_keeper import SaleSubject
 from doorbuster_operator.topics import KafkaTopics
-from doorbuster_operator.world import World
+from doorbuster_operator.world import World, identity_of
 
 POLL_SECONDS = 1.0
 FULL_EVERY_POLLS = 10
@@ -25,14 +27,23 @@ IDLE_POLL_SECONDS = 30.0
 RELIST_SECONDS = 60.0
 RELIST_RETRY_SECONDS = 1.0
 GREET_SECONDS = 3.0
+LAST_WORD_SECONDS = 1.0
+LISTED = "LISTED"
 
 
 class Reconciler:
     """Feeds the world from the API server and from inventory, and wakes whom it concerns; use :func:`running`."""
 
     def __init__(
-        self, *, cluster: Cluster, inventory: Inventory, topics: KafkaTopics, holder: str
+        self,
+        *,
+        cluster: Cluster,
+        inventory: Inventory,
+        topics: KafkaTopics,
+        holder: str,
+        relist_seconds: float = RELIST_SECONDS,
     ) -> None:
+        self._relist_seconds = relist_seconds
         self._cluster = cluster
         self._inventory = inventory
         self._world = World(cluster=cluster, inventory=inventory, topics=topics, holder=holder)
@@ -42,30 +53,57 @@ class Reconciler:
         self._polled = asyncio.Event()
         self._was_silent = True
         self._audited_at = float("-inf")
+        self._gone: set[str] = set()
+        self._refused: dict[str, Any] | None = None
+        metrics.WATCH_AGE.set_function(lambda: self.watch_age_seconds)
         self.fenced = asyncio.Event()
 
     # --- from the API server ----------------------------------------------------------------------
 
     async def relist(self) -> None:
         """Read every object: what the watch may have missed, and at the start what there is."""
+        self._gone.clear()
+        known_pools, known_sales = self.known_names
         pools = await self._cluster.list(pool_model.PLURAL)
         sales = await self._cluster.list(sale_model.PLURAL)
+        # What the watch told to be gone or made while we listed is newer than the lists.
+        pools = [body for body in pools if body["metadata"]["uid"] not in self._gone]
+        sales = [body for body in sales if body["metadata"]["uid"] not in self._gone]
         for body in pools:
-            self.on_pool("LISTED", body)
+            self.on_pool(LISTED, body)
         for body in sales:
-            self.on_sale("LISTED", body)
-        names = {body["metadata"]["name"] for body in pools}
-        for gone in set(self._world.pools) - names:
+            self.on_sale(LISTED, body)
+        for gone in known_pools - {body["metadata"]["name"] for body in pools}:
             self._forget_pool(gone)
-        names = {body["metadata"]["name"] for body in sales}
-        for gone in set(self._world.sales) - names:
+        for gone in known_sales - {body["metadata"]["name"] for body in sales}:
             self._forget_sale(gone)
+
+    @property
+    def known_names(self) -> tuple[set[str], set[str]]:
+        """The names of all pools and all sales that are kept."""
+        return set(self._pools), set(self._sales)
+
+    @property
+    def watch_age_seconds(self) -> float:
+        """For how long the watch has owed a change that is known from elsewhere."""
+        return self._world.watch.age_seconds
+
+    def _told(self, event: str | None, body: Mapping[str, Any]) -> None:
+        """Keep account of what came through the watch."""
+        metadata = body["metadata"]
+        if event == "DELETED":
+            self._gone.add(metadata["uid"])
+        elif event != LISTED:
+            self._world.watch.tell(metadata["uid"], int(metadata["resourceVersion"]))
 
     def on_sale(self, event: str | None, body: Mapping[str, Any]) -> None:
         """Take a FlashSale as the API server told it."""
+        self._told(event, body)
         name = body["metadata"]["name"]
         if event == "DELETED":
-            self._forget_sale(name)
+            known = self._world.sales.get(name)
+            if known is not None and known.uid == body["metadata"]["uid"]:
+                self._forget_sale(name)
             return
         try:
             sale = sale_model.parse(body)
@@ -87,9 +125,12 @@ class Reconciler:
 
     def on_pool(self, event: str | None, body: Mapping[str, Any]) -> None:
         """Take an InventoryPool as the API server told it."""
+        self._told(event, body)
         name = body["metadata"]["name"]
         if event == "DELETED":
-            self._forget_pool(name)
+            known = self._world.pools.get(name)
+            if known is not None and known.uid == body["metadata"]["uid"]:
+                self._forget_pool(name)
             return
         try:
             pool = pool_model.parse(body)
@@ -109,7 +150,37 @@ class Reconciler:
         self._pool_changed(name)
 
     def _keep(self, subject: SaleSubject | PoolSubject) -> Keeper:
-        return Keeper(subject, now=self._inventory.now, on_fenced=self.fenced.set)
+        on_fenced = partial(self._fence, subject)
+        return Keeper(subject, now=self._inventory.now, on_fenced=on_fenced)
+
+    def _fence(self, subject: SaleSubject | PoolSubject, error: FencedError) -> None:
+        """Remember at which object it was learnt that there is a newer leader."""
+        if isinstance(subject, SaleSubject):
+            sale = self._world.sales.get(subject.name)
+            about = None if sale is None else identity_of(sale, sale_model.KIND)
+        else:
+            pool = self._world.pools.get(subject.name)
+            about = None if pool is None else identity_of(pool, pool_model.KIND)
+        self._refused = self._refused or about
+        self.fenced.set()
+
+    async def tell_fenced(self) -> None:
+        """Tell at the object where it was learnt that inventory refuses this process; it leaves after that."""
+        if self._refused is None:
+            return
+        text = (
+            f"Inventory refused a write of {self._world.holder}: another operator was elected "
+            "since. Nothing was changed and this one leaves."
+        )
+        key = f"fence-{self._inventory.fence}"
+        notice = Notice(reason="StaleEpochRejected", message=text, key=key, is_warning=True)
+        now, holder = self._inventory.now(), self._world.holder
+        event = manifest.event(notice, self._refused, now=now, instance=holder)
+        try:
+            async with asyncio.timeout(LAST_WORD_SECONDS):
+                await self._cluster.tell(event, is_last_word=True)
+        except (ClusterError, TimeoutError) as error:
+            telemetry.log().warning("event_not_told", reason=notice.reason, error=str(error)[:200])
 
     def _forget_sale(self, name: str) -> None:
         sale = self._world.sales.pop(name, None)
@@ -117,6 +188,7 @@ class Reconciler:
         if kept is not None:
             kept[1].cancel()
         if sale is not None:
+            self._world.watch.forget(sale.uid)
             for phase in sale_model.Phase:
                 with suppress(KeyError):
                     metrics.SALE_PHASE.remove(f"{sale.namespace}.{name}", str(phase))
@@ -128,6 +200,7 @@ class Reconciler:
         if kept is not None:
             kept[1].cancel()
         if pool is not None:
+            self._world.watch.forget(pool.uid)
             with suppress(KeyError):
                 metrics.CONSERVATION.remove(name)
             self._pool_changed(name)
@@ -204,7 +277,10 @@ class Reconciler:
 
     async def _poll_forever(self) -> None:
         while True:
-            await self.poll()
+            try:
+                await self.poll()
+            except Exception as error:  # without the poll every sale would look as it did last
+                telemetry.log().error("poll_failed", error=repr(error)[:300], exc_info=error)
             await asyncio.sleep(POLL_SECONDS)
             rest = self._pause() - POLL_SECONDS
             if rest > 0:
@@ -238,11 +314,16 @@ class Reconciler:
         while True:
             try:
                 await self.relist()
-            except ClusterError as error:
-                telemetry.log().warning("relist_failed", error=str(error)[:200])
+            except Exception as error:  # it covers for the watch, so it must live
+                expected = isinstance(error, ClusterError)
+                telemetry.log().warning(
+                    "relist_failed",
+                    error=str(error)[:200],
+                    exc_info=None if expected else error,
+                )
                 await asyncio.sleep(RELIST_RETRY_SECONDS)
                 continue
-            await asyncio.sleep(RELIST_SECONDS)
+            await asyncio.sleep(self._relist_seconds)
 
     async def stop(self) -> None:
         """Stop all keepers; safe to call twice."""

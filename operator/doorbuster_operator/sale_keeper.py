@@ -12,7 +12,7 @@ from doorbuster_operator.conditions import Notice
 from doorbuster_operator.sale import facts, lifecycle, model, resources
 from doorbuster_operator.sale.health import REFUSALS
 from doorbuster_operator.topics import TopicRefusedError, TopicsUnavailableError
-from doorbuster_operator.world import World, identity_of
+from doorbuster_operator.world import World, identity_of, state_of
 
 ROUNDS = 6
 REFUSED_RETRY = timedelta(seconds=10)
@@ -211,7 +211,7 @@ class SaleSubject:
         if counted is not None:
             status["inventory"] = counted
         await self._tell(sale, notices, now)
-        about = identity_of(sale, model.KIND)
+        about = state_of(sale, model.KIND)
         body: dict[str, Any] = await world.cluster.apply_status(about, model.PLURAL, status)
         metrics.STATUS_WRITES.labels(self.kind).inc()
         self._counted_at = world.monotonic()

@@ -17,6 +17,7 @@ from doorbuster_operator.pool import lifecycle as pool_lifecycle
 from doorbuster_operator.pool import model as pool_model
 from doorbuster_operator.sale import model as sale_model
 from doorbuster_operator.sale.facts import PoolSeen, TopicSeen, TopicWanted
+from doorbuster_operator.watch_debt import WatchDebt
 
 
 class Writes(Protocol):
@@ -52,6 +53,7 @@ class World:
     topics: Topics
     holder: str
     monotonic: Callable[[], float] = time.monotonic
+    watch: WatchDebt = field(default_factory=WatchDebt)
     sales: dict[str, sale_model.FlashSale] = field(default_factory=dict)
     pools: dict[str, pool_model.InventoryPool] = field(default_factory=dict)
 
@@ -84,6 +86,7 @@ class World:
 
     def keep_sale(self, fresh: sale_model.FlashSale) -> bool:
         """Remember a sale unless a newer state is known; tells whether anything of it is new."""
+        self.watch.owe(fresh.uid, fresh.version)
         known = self.sales.get(fresh.name)
         if known is not None and known.uid == fresh.uid:
             if fresh.version < known.version:
@@ -95,6 +98,7 @@ class World:
 
     def keep_pool(self, fresh: pool_model.InventoryPool) -> bool:
         """Remember a pool unless a newer state is known; tells whether anything of it is new."""
+        self.watch.owe(fresh.uid, fresh.version)
         known = self.pools.get(fresh.name)
         if known is not None and known.uid == fresh.uid:
             if fresh.version < known.version:
@@ -119,3 +123,13 @@ def identity_of(
     return manifest.identity(
         kind, api_version=API_VERSION, namespace=thing.namespace, name=thing.name, uid=thing.uid
     )
+
+
+def state_of(thing: sale_model.FlashSale | pool_model.InventoryPool, kind: str) -> dict[str, Any]:
+    """Return who an object is and the version that was decided on, for writes that are void when it changed.
+
+    That keeps a leader which was paused in the middle of a request from writing over what its successor wrote.
+    """
+    about = identity_of(thing, kind)
+    about["metadata"]["resourceVersion"] = str(thing.version)
+    return about

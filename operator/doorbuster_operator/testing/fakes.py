@@ -286,6 +286,9 @@ class FakeCluster:
         found = self.objects.get((plural, about["metadata"]["name"]))
         if found is None or found["metadata"]["uid"] != about["metadata"]["uid"]:
             raise GoneError(about["metadata"]["name"])
+        decided_on = about["metadata"].get("resourceVersion")
+        if decided_on not in (None, found["metadata"]["resourceVersion"]):
+            raise GoneError(f"{about['metadata']['name']} changed")
         return found
 
     def _change(
