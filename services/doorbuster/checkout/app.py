@@ -50,6 +50,7 @@ ERRORS: dict[type[Exception], web.ErrorShape] = {
     coalescer.QueueFullError: _UNAVAILABLE,
     refusals.SoldOutError: _shape(409, "SOLD_OUT", "Sold out"),
     refusals.WaitingError: _shape(409, "WAITING", "Others hold the last units", 1),
+    refusals.WaitingRoomError: _shape(429, "WAITING_ROOM", "It is not your turn yet", 1),
     refusals.PriceChangedError: _shape(409, "PRICE_CHANGED", "The price has changed"),
     refusals.SaleNotOpenError: _shape(409, "SALE_NOT_OPEN", "The sale is not open yet", 1),
     refusals.SaleClosedError: _shape(409, "SALE_CLOSED", "The sale is over"),
@@ -107,6 +108,8 @@ async def build() -> AsyncIterator[process.Service]:
         servers = await enter(redis.open_servers(settings.redis_url))
         permits = escrow.Escrow(servers, permit_seconds=settings.permit_seconds)
         opened.push_async_callback(permits.close)
+        rooms = escrow.WaitingRooms(servers)
+        opened.push_async_callback(rooms.close)
         events = await enter(bus.open_bus(settings.kafka_bootstrap))
         relay = outbox.Relay(engine, storage.OUTBOX, events)
         store = await enter(storage.open_orders(engine, relay.wake))
@@ -124,6 +127,7 @@ async def build() -> AsyncIterator[process.Service]:
             ),
             permits=permits,
             locks=escrow.ProductLocks(servers),
+            rooms=rooms,
             inventory=inventory,
             store=store,
             limits=Limits(per_product=settings.most_per_product, direct=settings.most_direct),

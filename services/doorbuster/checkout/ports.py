@@ -1,4 +1,4 @@
-"""What checkout needs of the world: inventory, the permits, its own orders and discounts, and what orders name."""
+"""What checkout needs of the world: inventory, permits, queues, its own orders and discounts, and what orders name."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -42,6 +42,14 @@ class Locks(Protocol):
 
     def hold(self, product_id: str, *, within_seconds: float) -> AbstractAsyncContextManager[bool]:
         """Hold a lock while the context is open; False: not in time. Raises EscrowAwayError on entry."""
+        ...
+
+
+class WaitingRooms(Protocol):
+    """The queues in front of sales that let buyers in one after the other."""
+
+    async def ask(self, arrival: escrow.Arrival) -> escrow.Place:
+        """Take a place or find the one that the buyer has; raises EscrowAwayError or coalescer.QueueFullError."""
         ...
 
 

@@ -282,7 +282,7 @@ class OrderList(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """RFC 9457 problem+json; ``code`` is stable and meant for programs."""
+    """RFC 9457 problem+json; ``code`` is stable and meant for programs; ``position`` is that in a waiting room."""
 
     type: str
     title: str
@@ -292,3 +292,4 @@ class Problem(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_de
     instance: str = ""
     product_id: str | None = None
     retry_after: int | None = None
+    position: int | None = None

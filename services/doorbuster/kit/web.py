@@ -84,7 +84,8 @@ class Route:
 class ErrorShape:
     """How a business error looks over HTTP; the detail is the error's message.
 
-    An error may carry ``product_id`` and ``retry_after`` (seconds) as attributes; both are shown.
+    An error may carry ``product_id``, ``retry_after`` (seconds) and ``position`` (in a queue) as attributes; they
+    are shown.
     """
 
     status: int
@@ -127,6 +128,8 @@ BASE_ERRORS: dict[type[Exception], ErrorShape] = {
         status=503, code="UNAVAILABLE", title="A part of the shop does not answer", retry_after=1
     ),
 }
+_MEMBERS = {"product_id": "productId", "position": "position"}
+_NOTHING: Mapping[str, Any] = {}
 _HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}
 
 
@@ -140,9 +143,9 @@ def json_response(
 
 
 def problem(
-    shape: ErrorShape, detail: str, *, instance: str = "", product_id: str | None = None
+    shape: ErrorShape, detail: str, *, instance: str = "", about: Mapping[str, Any] = _NOTHING
 ) -> web.Response:
-    """Return an RFC 9457 problem."""
+    """Return an RFC 9457 problem; ``about`` are further members, left out where they are None."""
     headers = {} if shape.retry_after is None else {"Retry-After": str(shape.retry_after)}
     if shape.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -152,12 +155,7 @@ def problem(
         "status": shape.status,
         "code": shape.code,
     }
-    optional = {
-        "detail": detail,
-        "instance": instance,
-        "productId": product_id,
-        "retryAfter": shape.retry_after,
-    }
+    optional = {"detail": detail, "instance": instance, "retryAfter": shape.retry_after, **about}
     body |= {name: value for name, value in optional.items() if value}
     return web.Response(
         body=_ENCODER.encode(body),
@@ -391,9 +389,8 @@ def _to_problem(
             shape = ErrorShape(
                 status=shape.status, code=shape.code, title=shape.title, retry_after=retry_after
             )
-        return problem(
-            shape, str(error), instance=instance, product_id=getattr(error, "product_id", None)
-        )
+        about = {member: getattr(error, name, None) for name, member in _MEMBERS.items()}
+        return problem(shape, str(error), instance=instance, about=about)
     telemetry.log().error(
         "request_crashed", error=type(error).__name__, path=instance, exc_info=error
     )

@@ -22,6 +22,7 @@ from doorbuster.testing.shelf import (
     build_item,
     build_sale,
 )
+from doorbuster.testing.waiting_room import FakeWaitingRooms
 
 OPENS = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PHONE = ids.product_id("phone")
@@ -53,6 +54,7 @@ class World:
         self.inventory = FakeInventory(lambda: self.clocks.now, *(sales or (build_sale(OPENS),)))
         self.permits = self.inventory.permits
         self.locks = FakeLocks()
+        self.rooms = FakeWaitingRooms(lambda: self.clocks.now)
         for product_id, stock in self.inventory.units.items():
             self.permits.load(product_id, epoch=stock.epoch, permits=stock.available)
         self.store = FakePlacedOrders()
@@ -80,6 +82,7 @@ class World:
             ),
             permits=self.permits,
             locks=self.locks,
+            rooms=self.rooms,
             inventory=self.inventory,
             store=self.store,
             limits=self.limits,

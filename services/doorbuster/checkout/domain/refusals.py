@@ -38,6 +38,17 @@ class WaitingError(RefusalError):
     says = "others hold the last units; try again with the same key"
 
 
+class WaitingRoomError(RefusalError):
+    """The sale lets buyers in one after the other; ``position`` 1 is the next."""
+
+    reason = "waiting_room"
+    says = "it is not your turn yet; your place in the queue is kept"
+
+    def __init__(self, *, product_id: str, position: int, retry_after: int) -> None:
+        super().__init__(product_id=product_id, retry_after=retry_after)
+        self.position = position
+
+
 class PriceChangedError(RefusalError):
     """The buyer saw another price."""
 

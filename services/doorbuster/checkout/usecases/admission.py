@@ -1,7 +1,7 @@
 """How many orders may be under way at once: above it the answer is truthful but late.
 
 Instant refusals make greedy clients ask faster and eat the time that the others need; a refusal after a second
-does not. The waiting room is bounded too: when it is full the answer is instant.
+does not. How many are made to wait is bounded too: beyond it the answer is instant.
 """
 
 from collections import Counter

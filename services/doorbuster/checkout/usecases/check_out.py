@@ -1,4 +1,4 @@
-"""Check out: price, complete, permit, reserve, store, each step safe to repeat under the same order id.
+"""Check out: price, queue, complete, permit, reserve, store, each step safe to repeat under the same order id.
 
 Nothing is asked of checkout's own database before the units are held, so that a buyer who loses costs no query of
 his own. Only a refusal that inventory has not judged looks for a stored order first (many in one query): whoever
@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from doorbuster.checkout.domain import orders, refusals
-from doorbuster.checkout.domain.orders import PricedOrder, StoredOrder, Wanted
+from doorbuster.checkout.domain.orders import PricedLine, PricedOrder, StoredOrder, Wanted
 from doorbuster.checkout.domain.sales import Sighting
 from doorbuster.checkout.domain.soldout import SoldOutBits
-from doorbuster.checkout.ports import Inventory, Locks, OrderStore, Permits, Verdict
+from doorbuster.checkout.ports import (
+    Inventory,
+    Locks,
+    OrderStore,
+    Permits,
+    Verdict,
+    WaitingRooms,
+)
 from doorbuster.contracts import api, internal
 from doorbuster.kit import clock, failpoints, ids, telemetry
 
@@ -24,6 +31,7 @@ from .board import SalesBoard
 from .locking import take_turn
 from .particulars import Particulars
 from .permitting import NoPermit, Permitted, take_permits, untake, without_turn
+from .queueing import find_waiting
 from .quotes import CACHED_SECONDS, QuoteBoard
 
 TOTAL_SECONDS = 8.0
@@ -64,6 +72,7 @@ class CheckOut:
         particulars: Particulars,
         permits: Permits,
         locks: Locks,
+        rooms: WaitingRooms,
         inventory: Inventory,
         store: OrderStore,
         limits: Limits,
@@ -76,6 +85,7 @@ class CheckOut:
         self._particulars = particulars
         self._permits = permits
         self._locks = locks
+        self._rooms = rooms
         self._inventory = inventory
         self._store = store
         self._now = now
@@ -137,6 +147,7 @@ class CheckOut:
             except refusals.RefusalError as refusal:
                 return await self._stored_or(wanted, refusal)
             self._refuse_remembered(order)
+            await self._pass_waiting_rooms(order)
             if not wanted.is_bare:
                 try:
                     order = await self._particulars.complete(order, wanted, cart)
@@ -190,6 +201,24 @@ class CheckOut:
                 meters.BIT_HITS.inc()
                 raise refusals.SoldOutError(product_id=line.product_id)
 
+    async def _pass_waiting_rooms(self, order: PricedOrder) -> None:
+        """Return when every waiting room has let the buyer in, or when inventory knows the order already.
+
+        Raises the refusal otherwise: who waits is told what is final as soon as anybody else.
+        """
+        waiting = await find_waiting(self._rooms, order)
+        if waiting is None:
+            return
+        verdict = await self._judge(order, waiting.line, None)
+        told = verdict.result.outcome
+        if told in _OWN:
+            return
+        if told == "WAITING":
+            raise waiting.refusal()
+        if told == "SOLD_OUT":
+            self._remember_sold_out(order, verdict)
+        raise orders.refusal(told, order, verdict.result.product_id, self._board.authority_time())
+
     async def _take(self, order: PricedOrder) -> StoredOrder:
         products = [line.product_id for line in order.lines]
         await self._admission.wait_if_full(products)
@@ -230,15 +259,13 @@ class CheckOut:
                     return await self._reserve(order, permitted, is_direct=is_direct), permitted
             await untake(self._permits, order.order_id, permitted.epochs)
             permitted = without_turn(turn.kept)
-        return await self._judge(order, permitted), permitted
+        # Only a line that was refused a permit at some epoch can be stale.
+        epoch = None if permitted.line.needs_lock else permitted.permit.epoch
+        return await self._judge(order, permitted.line, epoch), permitted
 
-    async def _judge(self, order: PricedOrder, refused: NoPermit) -> Verdict:
-        """Have the line without a permit judged, and the others with it: one line that is gone ends the order.
-
-        Only a line that was refused a permit at some epoch can be stale.
-        """
-        epoch = None if refused.line.needs_lock else refused.permit.epoch
-        items = orders.judge_items(order, refused.line, epoch, telemetry.traceparent())
+    async def _judge(self, order: PricedOrder, line: PricedLine, epoch: int | None) -> Verdict:
+        """Have a line that may not ask for units judged, and the others: one line that is gone ends the order."""
+        items = orders.judge_items(order, line, epoch, telemetry.traceparent())
         verdicts = await asyncio.gather(*(self._inventory.judge(item) for item in items))
         return min(verdicts, key=lambda verdict: orders.severity(verdict.result.outcome))
 
