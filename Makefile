@@ -75,7 +75,7 @@ bench-sale: servers ## 1,000 buyers for 5 units: the figures of the README
 bench-strategies: servers ## Escrow, Direct and Lock beside each other, and the lock of the textbook
 	@PYTHONPATH=tests/bench $(BIN)/python tests/bench/strategies.py
 
-bench-product: servers ## details under 50 readers, whole words among 100,000 products
+bench-product: servers ## details under 50 readers, whole words among 100,000 products, search without Elasticsearch
 	@$(BIN)/python tests/bench/product.py
 
 bench-search: servers ## 50 users search among 100,000 products

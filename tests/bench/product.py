@@ -1,7 +1,8 @@
 """``make bench-product``: the details of products under 50 readers, and whole words among 100,000 products.
 
 One product service as a process on a real MongoDB and Redis; inventory and user are in this process and answer at
-once. Prints median and p99 of several rounds, which shows how much the machine's other work moves them.
+once. At the end a search service whose Elasticsearch is dead: what buyers wait for then. Prints median and p99 of
+several rounds, which shows how much the machine's other work moves them.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from doorbuster.product.storage import MongoProductStore, prepare
 from doorbuster.testing import catalogue, processes
 
 READERS = 50
+NOBODY = "http://127.0.0.1:9"
 ROUNDS = 5
 ROUND_SECONDS = 6.0
 BATCH = 2_000
@@ -153,6 +155,22 @@ async def run(env: dict[str, str], products: int) -> None:
         await report("details", details, READERS)
         await report("whole words", find, 1)
         await report("whole words", find, 10)
+        without_index = settings | keys.env("search")
+        without_index["DOORBUSTER_PRODUCT_URLS"] = service.url
+        without_index["DOORBUSTER_ELASTICSEARCH_URL"] = NOBODY
+        searching = await opened.enter_async_context(
+            processes.running("search", without_index, folder / "search.log")
+        )
+
+        async def search() -> int:
+            words = [random.choice(COLOURS), random.choice(THINGS)]
+            url = f"{searching.url}/v1/products/search?term={'+'.join(words)}"
+            async with session.get(url) as answer:
+                body = await answer.read()
+                return answer.status if b'"degraded":true' in body else 0
+
+        await report("degraded search", search, 1)
+        await report("degraded search", search, 10)
 
 
 def say(text: str) -> None:
