@@ -15,6 +15,7 @@ from kubernetes.aio import client as kube
 from kubernetes.aio import config as kube_config
 
 from doorbuster_operator import manifest
+from doorbuster_operator.autoscaler import Autoscaler
 from doorbuster_operator.election import LeaseConflictError, LeaseRecord
 
 REQUEST_SECONDS = 5.0
@@ -23,6 +24,7 @@ MAX_PAGES = 20
 GROUP = "doorbuster.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
+Objects = list[dict[str, Any]]
 _APPLY = "application/apply-patch+yaml"
 _LEASES = ("coordination.k8s.io", "v1")
 _EVENTS = ("events.k8s.io", "v1")
@@ -51,6 +53,7 @@ class Cluster:
         self, api: Any, namespace: str, *, may_write: Callable[[], bool] = lambda: True
     ) -> None:
         self._objects = kube.CustomObjectsApi(api)
+        self._core = kube.CoreV1Api(api)
         self._may_write = may_write
         self.namespace = namespace
 
@@ -129,15 +132,74 @@ class Cluster:
         except GoneError:
             return
 
-    async def list(self, plural: str) -> list[dict[str, Any]]:
-        """Return all objects of a kind. Raises ClusterError."""
-        found: list[dict[str, Any]] = []
+    async def list_autoscalers(self) -> Objects:
+        """Return all HorizontalPodAutoscalers. Raises ClusterError."""
+        return await self._list("autoscaling", "v2", "horizontalpodautoscalers")
+
+    async def list_deployments(self) -> Objects:
+        """Return all Deployments. Raises ClusterError."""
+        return await self._list("apps", "v1", "deployments")
+
+    async def apply_minimum(self, scaler: Autoscaler, minimum: int) -> Any:
+        """Own minReplicas of one autoscaler, nothing else of it. Raises GoneError or ClusterError."""
+        body = {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": scaler.name, "namespace": self.namespace, "uid": scaler.uid},
+            "spec": {"minReplicas": minimum},
+        }
+        return await self._write(
+            self._objects.patch_namespaced_custom_object(
+                "autoscaling",
+                "v2",
+                self.namespace,
+                "horizontalpodautoscalers",
+                scaler.name,
+                body,
+                field_manager=f"{manifest.MANAGER}-capacity",
+                force=True,
+                _content_type=_APPLY,
+                _request_timeout=REQUEST_SECONDS,
+            )
+        )
+
+    async def read_config_map(self, name: str) -> Any | None:
+        """Return name and labels of a ConfigMap, or None. Raises ClusterError."""
+        try:
+            found = await self._call(
+                self._core.read_namespaced_config_map(
+                    name, self.namespace, _request_timeout=REQUEST_SECONDS
+                )
+            )
+        except GoneError:
+            return None
+        return {"metadata": {"name": name, "labels": found.metadata.labels or {}}}
+
+    async def apply_config_map(self, body: Mapping[str, Any]) -> Any:
+        """Apply a ConfigMap; what others own of it stays theirs. Raises GoneError or ClusterError."""
+        return await self._write(
+            self._core.patch_namespaced_config_map(
+                body["metadata"]["name"],
+                self.namespace,
+                dict(body),
+                field_manager=manifest.MANAGER,
+                _content_type=_APPLY,
+                _request_timeout=REQUEST_SECONDS,
+            )
+        )
+
+    async def list(self, plural: str) -> Objects:
+        """Return all objects of one of our kinds. Raises ClusterError."""
+        return await self._list(GROUP, VERSION, plural)
+
+    async def _list(self, group: str, version: str, plural: str) -> Objects:
+        found: Objects = []
         token = ""
         for _ in range(MAX_PAGES):
             page = await self._call(
                 self._objects.list_namespaced_custom_object(
-                    GROUP,
-                    VERSION,
+                    group,
+                    version,
                     self.namespace,
                     plural,
                     limit=PAGE,

@@ -10,6 +10,7 @@ import msgspec
 
 from doorbuster.kit import client, telemetry
 from doorbuster_operator import manifest, metrics
+from doorbuster_operator.capacity_keeper import CapacitySubject
 from doorbuster_operator.cluster import Cluster, ClusterError
 from doorbuster_operator.conditions import Notice
 from doorbuster_operator.inventory import FencedError, Inventory
@@ -49,9 +50,11 @@ class Reconciler:
         self._world = World(cluster=cluster, inventory=inventory, topics=topics, holder=holder)
         self._sales: dict[str, tuple[SaleSubject, Keeper]] = {}
         self._pools: dict[str, tuple[PoolSubject, Keeper]] = {}
+        self._capacity: Keeper | None = None
         self._polls = 0
         self._polled = asyncio.Event()
         self._was_silent = True
+        self._is_listed = False
         self._audited_at = float("-inf")
         self._gone: set[str] = set()
         self._refused: dict[str, Any] | None = None
@@ -69,6 +72,7 @@ class Reconciler:
         # What the watch told to be gone or made while we listed is newer than the lists.
         pools = [body for body in pools if body["metadata"]["uid"] not in self._gone]
         sales = [body for body in sales if body["metadata"]["uid"] not in self._gone]
+        self._is_listed = True
         for body in pools:
             self.on_pool(LISTED, body)
         for body in sales:
@@ -77,6 +81,29 @@ class Reconciler:
             self._forget_pool(gone)
         for gone in known_sales - {body["metadata"]["name"] for body in sales}:
             self._forget_sale(gone)
+        self._keep_all()
+        if self._capacity is None:
+            # Not before every sale is known: what no sale asks for is given back.
+            subject = CapacitySubject(self._world, self._capacity_changed)
+            self._capacity = Keeper(
+                subject, now=self._inventory.now, on_fenced=lambda _: self.fenced.set()
+            )
+
+    def _keep_all(self) -> None:
+        """Begin to keep what has no keeper yet: whatever the watch told before the first list was there.
+
+        A sale that is looked at before its pools are known would take them for missing.
+        """
+        for name, pool in self._world.pools.items():
+            if name not in self._pools:
+                pool_subject = PoolSubject(self._world, name, pool.uid, self._pool_changed)
+                self._pools[name] = (pool_subject, self._keep(pool_subject))
+                self._pool_changed(name)
+        for name, sale in self._world.sales.items():
+            if name not in self._sales:
+                sale_subject = SaleSubject(self._world, name, sale.uid, self._sale_changed)
+                self._sales[name] = (sale_subject, self._keep(sale_subject))
+                self._sale_changed(name)
 
     @property
     def known_names(self) -> tuple[set[str], set[str]]:
@@ -115,13 +142,16 @@ class Reconciler:
             self._forget_sale(name)
         if not self._world.keep_sale(sale):
             return
+        self._wake_capacity(before, sale)
+        if not self._is_listed:
+            return
         if name not in self._sales:
-            subject = SaleSubject(self._world, name, sale.uid, self._sale_changed)
-            self._sales[name] = (subject, self._keep(subject))
-            self._sale_changed(name)
+            self._keep_all()
             return
         self._sales[name][1].wake()
         self._wake_pools_of(sale)
+        if before is not None:
+            self._wake_pools_of(before)  # a pool that the sale left counts its sales anew
 
     def on_pool(self, event: str | None, body: Mapping[str, Any]) -> None:
         """Take an InventoryPool as the API server told it."""
@@ -140,13 +170,12 @@ class Reconciler:
         before = self._world.pools.get(name)
         if before is not None and before.uid != pool.uid:
             self._forget_pool(name)
-        if not self._world.keep_pool(pool):
+        if not self._world.keep_pool(pool) or not self._is_listed:
             return
         if name not in self._pools:
-            subject = PoolSubject(self._world, name, pool.uid, self._pool_changed)
-            self._pools[name] = (subject, self._keep(subject))
-        else:
-            self._pools[name][1].wake()
+            self._keep_all()
+            return
+        self._pools[name][1].wake()
         self._pool_changed(name)
 
     def _keep(self, subject: SaleSubject | PoolSubject) -> Keeper:
@@ -193,6 +222,7 @@ class Reconciler:
                 with suppress(KeyError):
                     metrics.SALE_PHASE.remove(f"{sale.namespace}.{name}", str(phase))
             self._wake_pools_of(sale)
+            self._wake_capacity(sale)
 
     def _forget_pool(self, name: str) -> None:
         pool = self._world.pools.pop(name, None)
@@ -212,7 +242,22 @@ class Reconciler:
         sale = self._world.sales.get(name)
         if sale is not None:
             self._wake_pools_of(sale)
+            self._wake_capacity(sale)
         self._polled.set()
+
+    def _wake_capacity(self, *sales: sale_model.FlashSale | None) -> None:
+        """A sale came, went or is another: what it asks of autoscalers may have changed."""
+        asks = any(sale is not None and sale.spec.scaling.targets for sale in sales)
+        if asks and self._capacity is not None:
+            self._capacity.wake()
+
+    def _capacity_changed(self, autoscalers: set[str]) -> None:
+        """Autoscalers look different (an empty name stands for all): the sales that name them look again."""
+        for name, sale in self._world.sales.items():
+            named = {target.hpa_name for target in sale.spec.scaling.targets}
+            kept = self._sales.get(name)
+            if kept is not None and named and (named & autoscalers or "" in autoscalers):
+                kept[1].wake()
 
     def _wake_pools_of(self, sale: sale_model.FlashSale) -> None:
         for item in sale.spec.items:
@@ -328,4 +373,6 @@ class Reconciler:
     async def stop(self) -> None:
         """Stop all keepers; safe to call twice."""
         keepers = [kept[1] for kept in (*self._sales.values(), *self._pools.values())]
+        if self._capacity is not None:
+            keepers.append(self._capacity)
         await asyncio.gather(*(keeper.stop() for keeper in keepers))

@@ -8,8 +8,9 @@ import msgspec
 
 from doorbuster.kit import client
 from doorbuster_operator import metrics
+from doorbuster_operator.cluster import ClusterError, GoneError
 from doorbuster_operator.conditions import Notice
-from doorbuster_operator.sale import facts, lifecycle, model, resources
+from doorbuster_operator.sale import facts, lifecycle, model, report, resources
 from doorbuster_operator.sale.health import REFUSALS
 from doorbuster_operator.topics import TopicRefusedError, TopicsUnavailableError
 from doorbuster_operator.world import World, identity_of, state_of
@@ -18,6 +19,8 @@ ROUNDS = 6
 REFUSED_RETRY = timedelta(seconds=10)
 OUTAGE_RETRY = timedelta(seconds=1)
 KAFKA_RETRY = timedelta(seconds=2)
+REPORT_RETRY = timedelta(seconds=2)
+FOREIGN_RETRY = timedelta(seconds=60)
 COUNTERS_EVERY_SECONDS = 5.0
 UNREAD_GOOD_SECONDS = 2.0
 BUSINESS_STATUSES = frozenset({409, 422})
@@ -35,6 +38,9 @@ class SaleSubject:
         self._on_change = on_change
         self._topic: facts.TopicSeen | None = None
         self._topic_failure: facts.Failure | None = None
+        self._is_topic_free = False
+        self._is_reported = False
+        self._report_failure: facts.Failure | None = None
         self._gate_failure: facts.Failure | None = None
         self._armed_at: datetime | None = None
         self._unread: int | None = None
@@ -58,7 +64,7 @@ class SaleSubject:
             self._unread = None
         for _ in range(ROUNDS):
             now = world.inventory.now()
-            seen = self._look(sale)
+            seen = self._look(sale, now)
             decision = lifecycle.decide(_remember(sale, timeline), seen, now)
             timeline = decision.timeline
             notices |= {each.key: each for each in decision.notices}
@@ -67,7 +73,7 @@ class SaleSubject:
             for action in decision.actions:
                 if isinstance(action, facts.DropFinalizer | facts.DeleteSale):
                     await self._tell(sale, notices, now)
-                if not await self._apply(sale, action, now):
+                if not await self._apply(_remember(sale, timeline), action, now):
                     break
                 if isinstance(action, facts.DropFinalizer):
                     self.is_watched = False
@@ -86,7 +92,7 @@ class SaleSubject:
         sale = self._world.sales.get(self.name)
         return sale if sale is not None and sale.uid == self._uid else None
 
-    def _look(self, sale: model.FlashSale) -> facts.Seen:
+    def _look(self, sale: model.FlashSale, now: datetime) -> facts.Seen:
         inventory = self._world.inventory
         return facts.Seen(
             pools=self._world.pools_of(sale),
@@ -96,6 +102,10 @@ class SaleSubject:
             gate_failure=self._gate_failure,
             topic=self._topic,
             topic_failure=self._topic_failure,
+            is_topic_free=self._is_topic_free,
+            targets=self._world.targets_of(sale, now),
+            is_reported=self._is_reported,
+            report_failure=self._report_failure,
             unread=self._unread,
             unread_failure=self._unread_failure,
             offset=inventory.offset,
@@ -107,7 +117,10 @@ class SaleSubject:
         about = identity_of(sale, model.KIND)
         match action:
             case facts.AddFinalizer():
-                body = await world.cluster.apply_finalizers(about, model.PLURAL, [model.FINALIZER])
+                finalizers = [model.FINALIZER]
+                if action.owns_topic:
+                    finalizers.append(model.TOPIC_FINALIZER)
+                body = await world.cluster.apply_finalizers(about, model.PLURAL, finalizers)
                 world.keep_sale(model.parse(body))
                 return True
             case facts.DropFinalizer():
@@ -120,6 +133,12 @@ class SaleSubject:
                 return True
             case facts.PutGate():
                 await self._put_gate(sale, action, now)
+                return True
+            case facts.WriteReport():
+                await self._write_report(sale, now)
+                return True
+            case facts.LookForTopic():
+                await self._look_for_topic(sale, now)
                 return True
             case facts.EnsureTopic():
                 await self._ensure_topic(sale, now)
@@ -167,6 +186,43 @@ class SaleSubject:
             self._topic_failure = None
         except (TopicRefusedError, TopicsUnavailableError) as error:
             self._topic_failure = _kafka_failure(sale, error, now)
+
+    async def _look_for_topic(self, sale: model.FlashSale, now: datetime) -> None:
+        name = resources.topic(sale).name
+        self._is_topic_free = False
+        try:
+            is_taken = await self._world.topics.exists(name)
+        except TopicsUnavailableError as error:
+            self._topic_failure = _kafka_failure(sale, error, now)
+            return
+        self._is_topic_free, self._topic_failure = not is_taken, None
+        if is_taken:
+            text = (
+                f"Topic {name} was there before this sale asked for it: it is used, but not changed and "
+                f"never deleted. To hand it over, annotate the FlashSale with {model.ADOPT_TOPIC}=true; "
+                "or delete the topic and it is made anew."
+            )
+            self._topic_failure = _failure(
+                sale, lifecycle.FOREIGN, text, now + FOREIGN_RETRY, is_refusal=True
+            )
+
+    async def _write_report(self, sale: model.FlashSale, now: datetime) -> None:
+        cluster, gate = self._world.cluster, self._world.inventory.gates[sale.uid]
+        name = report.name(sale)
+        try:
+            if report.is_ours(sale, await cluster.read_config_map(name)):
+                await cluster.apply_config_map(report.config_map(sale, gate, sale.status.timeline))
+                self._is_reported, self._report_failure = True, None
+                return
+            text = (
+                f"ConfigMap {name} is not a report: it stays as it is, and the sale has no report."
+            )
+            self._report_failure = _failure(
+                sale, "ReportConflict", text, now + REFUSED_RETRY, is_refusal=True
+            )
+        except (ClusterError, GoneError) as error:
+            text = f"The report could not be written: {error}"
+            self._report_failure = _failure(sale, "ReportNotWritten", text, now + REPORT_RETRY)
 
     async def _count_unread(self, sale: model.FlashSale, now: datetime) -> None:
         try:

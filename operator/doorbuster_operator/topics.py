@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     KafkaError,
+    NoError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -47,6 +48,9 @@ class KafkaTopics:
         self._coalescer: Coalescer[TopicWanted, TopicSeen] = Coalescer(
             self._ensure_all, max_batch=200, max_in_flight=1
         )
+        self._looks: Coalescer[str, bool] = Coalescer(
+            self._look_all, max_batch=200, max_in_flight=1
+        )
 
     async def ensure(self, wanted: TopicWanted) -> TopicSeen:
         """Make the topic or bring it up to date, and read it back.
@@ -66,6 +70,16 @@ class KafkaTopics:
                 or TopicsUnavailableError("the topic is not visible yet")
                 for want in batch
             ]
+
+    async def exists(self, name: str) -> bool:
+        """Tell whether somebody has made a topic of this name. Raises TopicsUnavailableError."""
+        return await self._looks.submit(name)
+
+    async def _look_all(self, names: list[str]) -> list[bool | Exception]:
+        async with self._admin() as admin:
+            described = await admin.describe_topics(names)
+            codes = {topic["topic"]: for_code(topic["error_code"]) for topic in described}
+            return [_is_there(codes[name]) for name in names]
 
     async def unread(self, name: str) -> int:
         """Count the events of a topic that some consumer group has not committed yet; 0 without the topic.
@@ -132,6 +146,13 @@ class KafkaTopics:
             ) from error
         finally:
             await admin.close()
+
+
+def _is_there(error: type[Exception]) -> bool | Exception:
+    """Read a topic's error code: only a clear answer says that a name is free."""
+    if error is UnknownTopicOrPartitionError:
+        return False
+    return True if error is NoError else TopicsUnavailableError(f"Kafka says {error.__name__}.")
 
 
 async def _create(

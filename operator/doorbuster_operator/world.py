@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -10,13 +10,15 @@ import msgspec
 
 from doorbuster.kit import telemetry
 from doorbuster_operator import manifest
+from doorbuster_operator.autoscaler import Autoscaler
 from doorbuster_operator.cluster import API_VERSION, ClusterError
 from doorbuster_operator.conditions import Notice
 from doorbuster_operator.inventory import Inventory
 from doorbuster_operator.pool import lifecycle as pool_lifecycle
 from doorbuster_operator.pool import model as pool_model
+from doorbuster_operator.sale import capacity as sale_capacity
 from doorbuster_operator.sale import model as sale_model
-from doorbuster_operator.sale.facts import PoolSeen, TopicSeen, TopicWanted
+from doorbuster_operator.sale.facts import PoolSeen, TargetSeen, TopicSeen, TopicWanted
 from doorbuster_operator.watch_debt import WatchDebt
 
 
@@ -31,17 +33,44 @@ class Writes(Protocol):
 
     async def delete(self, about: Mapping[str, Any], plural: str) -> Any: ...
 
+    async def list_autoscalers(self) -> list[Any]: ...
+
+    async def list_deployments(self) -> list[Any]: ...
+
+    async def apply_minimum(self, scaler: Autoscaler, minimum: int) -> Any: ...
+
+    async def read_config_map(self, name: str) -> Any | None: ...
+
+    async def apply_config_map(self, body: Mapping[str, Any]) -> Any: ...
+
     async def tell(self, event: Mapping[str, Any]) -> None: ...
 
 
 class Topics(Protocol):
     """What keepers ask of Kafka; see topics.KafkaTopics."""
 
+    async def exists(self, name: str) -> bool: ...
+
     async def ensure(self, wanted: TopicWanted) -> TopicSeen: ...
 
     async def unread(self, name: str) -> int: ...
 
     async def delete(self, name: str) -> None: ...
+
+
+@dataclass(kw_only=True)
+class Capacity:
+    """Autoscalers by name and ready replicas by Deployment, as they were last seen.
+
+    ``asked`` are the names that sales named then: of others nothing is known. ``ready`` is None while no sale
+    is live. ``failure`` says why nothing can be seen; ``refusals`` why an autoscaler could not be written.
+    """
+
+    asked: frozenset[str] = frozenset()
+    autoscalers: dict[str, Autoscaler] = field(default_factory=dict)
+    ready: dict[str, int] | None = None
+    failure: str | None = None
+    refusals: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -56,6 +85,7 @@ class World:
     watch: WatchDebt = field(default_factory=WatchDebt)
     sales: dict[str, sale_model.FlashSale] = field(default_factory=dict)
     pools: dict[str, pool_model.InventoryPool] = field(default_factory=dict)
+    capacity: Capacity = field(default_factory=Capacity)
 
     def pools_of(self, sale: sale_model.FlashSale) -> dict[str, PoolSeen]:
         """Return the pools of a sale's items as the sale sees them; a missing one is absent."""
@@ -72,6 +102,33 @@ class World:
                 is_conserved=stock is None or pool_lifecycle.is_conserved(stock),
             )
         return seen
+
+    def targets_of(self, sale: sale_model.FlashSale, now: datetime) -> tuple[TargetSeen, ...]:
+        """Return a sale's scaling targets as they were last seen."""
+        left = sale_capacity.demands(self.sales.values(), now) if sale.is_deleting else {}
+        return tuple(
+            self._target_of(sale, target, left.get(target.hpa_name, 0), now)
+            for target in sale.spec.scaling.targets
+        )
+
+    def _target_of(
+        self,
+        sale: sale_model.FlashSale,
+        target: sale_model.ScalingTarget,
+        left: int,
+        now: datetime,
+    ) -> TargetSeen:
+        """Look at one target; ``left`` is what the other sales ask of it when this one is deleted."""
+        known, name = self.capacity, target.hpa_name
+        asked = sale_capacity.demand(sale, target, now)
+        failure = known.failure or known.refusals.get(name)
+        if failure is None and name not in known.asked:
+            return TargetSeen(name=target.name, demand=asked, is_returned=False)
+        scaler = known.autoscalers.get(name)
+        seen = sale_capacity.look(target, asked, scaler, ready=known.ready, failure=failure)
+        wanted = None if scaler is None else scaler.wanted(left)
+        is_returned = failure is None and (scaler is None or wanted in (None, scaler.minimum))
+        return replace(seen, is_returned=is_returned)
 
     def sales_of(self, pool: pool_model.InventoryPool) -> tuple[str, ...]:
         """Return the names of the sales that take units from a pool and are not over."""

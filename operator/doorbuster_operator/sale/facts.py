@@ -40,6 +40,23 @@ class TopicSeen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TargetSeen:
+    """A scaling target as it was last seen.
+
+    ``demand`` is what this sale asks for now; ``minimum`` and ``ready`` are None where nothing could be seen;
+    ``problem`` is a reason with its sentence. ``is_returned``: nothing of this sale, which is being deleted, is left in
+    the autoscaler.
+    """
+
+    name: str
+    demand: int
+    minimum: int | None = None
+    ready: int | None = None
+    problem: tuple[str, str] | None = None
+    is_returned: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """Why an action did not work for this generation, and when to try again.
 
@@ -59,8 +76,8 @@ class Seen:
 
     ``silence`` says why nothing is known of inventory now; then ``gate`` is the last that was known.
     ``armed_at`` is the authority's time of this process's own first PUT. ``unread`` counts the events of
-    the topic that a consumer group has not read; None is unknown. ``offset`` is the authority's clock
-    minus ours.
+    the topic that a consumer group has not read; None is unknown. ``is_topic_free``: nobody has the name of the
+    sale's topic. ``is_reported``: the final report is written. ``offset`` is the authority's clock minus ours.
     """
 
     pools: Mapping[str, PoolSeen]
@@ -70,6 +87,10 @@ class Seen:
     gate_failure: Failure | None = None
     topic: TopicSeen | None = None
     topic_failure: Failure | None = None
+    is_topic_free: bool = False
+    targets: tuple[TargetSeen, ...] = ()
+    is_reported: bool = False
+    report_failure: Failure | None = None
     unread: int | None = None
     unread_failure: Failure | None = None
     offset: timedelta | None = None
@@ -77,12 +98,22 @@ class Seen:
 
 @dataclass(frozen=True)
 class AddFinalizer:
-    """Make sure that nothing is left behind, before the first effect outside."""
+    """Make sure that nothing is left behind, before the first effect outside.
+
+    ``owns_topic`` also writes down that the sale's topic is ours, before it is made.
+    """
+
+    owns_topic: bool
 
 
 @dataclass(frozen=True)
 class DropFinalizer:
     """Let the object go."""
+
+
+@dataclass(frozen=True)
+class LookForTopic:
+    """See whether somebody else has the name of the sale's topic."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +140,25 @@ class DropTopic:
 
 
 @dataclass(frozen=True)
+class WriteReport:
+    """Write the final report, which outlives the sale."""
+
+
+@dataclass(frozen=True)
 class DeleteSale:
     """Delete the object itself: its time to live is over."""
 
 
 Action = (
-    AddFinalizer | DropFinalizer | EnsureTopic | PutGate | CountUnread | DropTopic | DeleteSale
+    AddFinalizer
+    | DropFinalizer
+    | LookForTopic
+    | EnsureTopic
+    | PutGate
+    | CountUnread
+    | DropTopic
+    | WriteReport
+    | DeleteSale
 )
 
 

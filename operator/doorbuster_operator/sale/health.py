@@ -5,10 +5,15 @@ from datetime import datetime, timedelta
 from doorbuster.contracts import control
 from doorbuster_operator.conditions import Condition, by_type, condition, rfc3339
 
+from . import capacity
 from .facts import Seen
 from .model import OVER, FlashSale, Phase
 
 SKEW_LIMIT = timedelta(milliseconds=500)
+# Reasons of the condition Open while the gate is stored Suspended: by the merchant, or to wait for the capacity.
+SUSPENDED = "Suspended"
+HOLD_PREPARED = "HoldPrepared"
+HELD = "Held"
 
 # What a refusal of inventory means for people; other codes pass through with inventory's own words.
 REFUSALS = {
@@ -26,10 +31,15 @@ def is_sold_out(gate: control.SaleState) -> bool:
     )
 
 
-def was_suspended(sale: FlashSale) -> bool:
-    """Tell whether the last status told that the sale is suspended."""
+def told_open(sale: FlashSale) -> str:
+    """Return the reason of the condition Open as it was told last."""
     before = by_type(sale.status.conditions).get("Open")
-    return before is not None and before.reason == "Suspended"
+    return "" if before is None else before.reason
+
+
+def was_suspended(sale: FlashSale) -> bool:
+    """Tell whether the last status told that the gate is shut, by the merchant or for the capacity."""
+    return told_open(sale) in {SUSPENDED, HOLD_PREPARED, HELD}
 
 
 def conditions(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> tuple[Condition, ...]:
@@ -38,6 +48,7 @@ def conditions(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> tupl
         accepted(sale, seen),
         pools_bound(sale, seen),
         _topics_ready(sale, seen),
+        capacity.warmed(sale, seen, phase, now),
         _clock_synchronized(seen),
         _armed(sale, seen, phase),
         _open(sale, seen, phase, now),
@@ -112,7 +123,13 @@ def _armed(sale: FlashSale, seen: Seen, phase: Phase) -> Condition:
     if gate is None:
         return condition("Armed", False, "NotYet", "The gate is armed when the warm-up begins.")
     if gate.armed:
-        return condition("Armed", True, "Loaded", "The gate opens by itself, on time.")
+        is_shut = gate.state == "Suspended"
+        why = (
+            "The gate is loaded and kept shut."
+            if is_shut
+            else "The gate opens by itself, on time."
+        )
+        return condition("Armed", True, "Loaded", why)
     reason = "GateLost" if sale.status.timeline.armed_time is not None else "Loading"
     cause = gate.armed_reason or "no reason given"
     why = f"The permits are not loaded ({cause}): reservations go straight to the database."
@@ -123,9 +140,7 @@ def _open(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> Condition
     gate = seen.gate
     if phase in {Phase.OPEN, Phase.SOLD_OUT, Phase.WARMING} and gate is not None:
         if gate.state == "Suspended":
-            return condition(
-                "Open", False, "Suspended", "The sale is suspended; holds stay payable."
-            )
+            return _suspended(sale, gate, now)
         if phase is not Phase.WARMING:
             return condition("Open", True, "WindowOpen", f"Until {rfc3339(gate.close_time)}.")
     match phase:
@@ -146,6 +161,16 @@ def _open(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> Condition
             opens = rfc3339(sale.spec.open_time)
             reason = "NotYet" if now < sale.spec.open_time else "NotArmed"
             return condition("Open", False, reason, f"The sale opens at {opens}.")
+
+
+def _suspended(sale: FlashSale, gate: control.SaleState, now: datetime) -> Condition:
+    if sale.spec.desired_state == "Suspended":
+        return condition("Open", False, SUSPENDED, "The sale is suspended; holds stay payable.")
+    if now < gate.open_time:
+        why = "The gate is kept shut until the capacity is warm."
+        return condition("Open", False, HOLD_PREPARED, why)
+    why = f"The sale opens as soon as the capacity is warm, until {rfc3339(gate.close_time)}."
+    return condition("Open", False, HELD, why)
 
 
 def _sold_out(sale: FlashSale, seen: Seen, phase: Phase) -> Condition:
@@ -175,6 +200,8 @@ def _settled(seen: Seen, phase: Phase) -> Condition:
         return condition(
             "Settled", False, "EventsUnread", "Some events are not read by everybody."
         )
+    if seen.report_failure is not None:
+        return condition("Settled", False, seen.report_failure.reason, seen.report_failure.message)
     if not all(pool.is_conserved for pool in seen.pools.values()):
         return condition("Settled", False, "NotConserved", "The counters of a pool do not add up.")
     return condition("Settled", False, "Grace", "Waiting for settlement.graceSeconds to pass.")
@@ -191,7 +218,7 @@ def _ready(phase: Phase, parts: dict[str, Condition]) -> Condition:
         case Phase.CLOSED:
             needed = ["Accepted"]
         case Phase.WARMING | Phase.OPEN | Phase.SOLD_OUT:
-            needed = ["Accepted", "PoolsBound", "TopicsReady", "Armed"]
+            needed = ["Accepted", "PoolsBound", "TopicsReady", "Armed", "CapacityWarmed"]
         case Phase.PENDING | Phase.SCHEDULED:
             needed = ["Accepted", "PoolsBound", "TopicsReady"]
     for kind in needed:

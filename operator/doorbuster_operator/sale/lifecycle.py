@@ -11,7 +11,7 @@ from typing import assert_never
 
 from doorbuster.contracts import control
 
-from . import health, notices, timeline
+from . import capacity, health, notices, timeline
 from .facts import (
     Action,
     AddFinalizer,
@@ -22,14 +22,17 @@ from .facts import (
     DropTopic,
     EnsureTopic,
     Failure,
+    LookForTopic,
     PutGate,
     Seen,
+    WriteReport,
 )
 from .model import OVER, FlashSale, Phase
 
 DRAIN_CHECK = timedelta(seconds=2)
 URGENT = timedelta(seconds=15)
 SOON = timedelta(milliseconds=100)
+FOREIGN = "ResourceConflict"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,7 @@ def _phase_without_gate(sale: FlashSale, seen: Seen, now: datetime) -> Phase:
         or health.pools_bound(sale, seen).status != "True"
     ):
         return Phase.PENDING
-    if now < warmup_time(sale):
+    if now < capacity.warmup_time(sale):
         return Phase.SCHEDULED
     return Phase.WARMING
 
@@ -107,19 +110,24 @@ def has_missed(sale: FlashSale, now: datetime) -> bool:
     return now >= sale.spec.close_time
 
 
-def warmup_time(sale: FlashSale) -> datetime:
-    """Return when the gate is to be armed."""
-    return sale.spec.open_time - timedelta(seconds=sale.spec.warmup.lead_seconds)
-
-
 def _closed_or_settled(
     sale: FlashSale, seen: Seen, gate: control.SaleState, now: datetime
 ) -> Phase:
+    is_settled = _is_at_rest(sale, seen, gate, now) and has_report(seen)
+    return Phase.SETTLED if is_settled else Phase.CLOSED
+
+
+def _is_at_rest(sale: FlashSale, seen: Seen, gate: control.SaleState, now: datetime) -> bool:
+    """Tell whether the books could be closed: only the report may still be missing."""
     is_conserved = all(pool.is_conserved for pool in seen.pools.values())
     is_due = now >= _settle_time(sale, gate, now)
-    if gate.drained and seen.unread == 0 and is_due and is_conserved:
-        return Phase.SETTLED
-    return Phase.CLOSED
+    return gate.drained and seen.unread == 0 and is_due and is_conserved
+
+
+def has_report(seen: Seen) -> bool:
+    """Tell whether the report is written, or cannot be because somebody else has its name."""
+    failure = seen.report_failure
+    return seen.is_reported or (failure is not None and failure.is_refusal)
 
 
 def _settle_time(sale: FlashSale, gate: control.SaleState, now: datetime) -> datetime:
@@ -154,7 +162,7 @@ def _pending(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
     """Wait for pools; ask inventory again now and then where it refused the sale."""
     if health.pools_bound(sale, seen).status != "True" or seen.silence is not None:
         return _Plan()
-    gate = _gate_action(sale, seen, now) if now >= warmup_time(sale) else ()
+    gate = _gate_action(sale, seen, now) if now >= capacity.warmup_time(sale) else ()
     return _Plan(actions=gate, wake_at=_retry(seen.gate_failure))
 
 
@@ -162,7 +170,7 @@ def _scheduled(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
     return _Plan(
         actions=_topic_action(sale, seen, now),
         next_phase=Phase.WARMING,
-        next_time=warmup_time(sale),
+        next_time=capacity.warmup_time(sale),
         wake_at=_retry(seen.topic_failure),
     )
 
@@ -171,6 +179,8 @@ def _warming(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
     """The topic comes first, but neither its failure nor a slow Kafka may keep the gate from being armed in time."""
     topic, gate = _topic_action(sale, seen, now), _gate_action(sale, seen, now)
     is_urgent = sale.spec.open_time - now < URGENT
+    if topic == (LookForTopic(),) and not is_urgent:
+        gate = ()  # in the next round, behind one finalizer for both
     return _Plan(
         actions=gate + topic if is_urgent else topic + gate,
         next_phase=Phase.OPEN,
@@ -200,6 +210,9 @@ def _closed(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
     if now >= due and gate.drained and seen.silence is None:
         actions += _unread_action(seen, now)
         wake_at = _retry(seen.unread_failure) or now + DRAIN_CHECK
+        if _is_at_rest(sale, seen, gate, now) and not has_report(seen):
+            actions += _report_action(seen, now)
+            wake_at = _retry(seen.report_failure) or wake_at
     return _Plan(
         actions=actions,
         next_phase=Phase.SETTLED,
@@ -240,7 +253,12 @@ def _plan_deletion(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
         return _Plan(actions=_gate_action(sale, seen, now), wake_at=_retry(seen.gate_failure))
     if gate is not None and not gate.drained:
         return _Plan(wake_at=now + DRAIN_CHECK)
-    if sale.spec.messaging.reclaim_policy == "Delete":
+    is_told = sale.status.timeline.settle_time is not None or has_report(seen)
+    if gate is not None and timeline.has_opened(sale, gate, now) and not is_told:
+        return _Plan(actions=_report_action(seen, now), wake_at=_retry(seen.report_failure))
+    if not all(target.is_returned for target in seen.targets):
+        return _Plan(wake_at=now + DRAIN_CHECK)
+    if sale.owns_topic and sale.spec.messaging.reclaim_policy == "Delete":
         if seen.unread != 0:
             again = _retry(seen.unread_failure) or now + DRAIN_CHECK
             return _Plan(actions=_unread_action(seen, now), wake_at=again)
@@ -253,14 +271,35 @@ def _plan_deletion(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
 # --- single effects -------------------------------------------------------------------------------
 
 
-def wanted_state(sale: FlashSale) -> control.DesiredState:
+def wanted_state(sale: FlashSale, seen: Seen, now: datetime) -> control.DesiredState:
     """Return the state that the gate shall have."""
-    return "Cancelled" if sale.is_deleting else sale.spec.desired_state
+    if sale.is_deleting:
+        return "Cancelled"
+    wanted = sale.spec.desired_state
+    return "Suspended" if wanted == "Active" and is_held(sale, seen, now) else wanted
+
+
+def is_held(sale: FlashSale, seen: Seen, now: datetime) -> bool:
+    """Tell whether the gate waits for the capacity. One that was let go is held again only by an edit well before
+    the opening, and one that has opened never.
+    """
+    gate = seen.gate
+    if sale.spec.warmup.on_not_ready != "Hold":
+        return False
+    if gate is not None:
+        if timeline.has_opened(sale, gate, now):
+            return False
+        if gate.state == "Suspended" and now >= gate.close_time:
+            return True
+        is_edited = gate.generation < sale.generation and gate.open_time - now >= URGENT
+        if gate.state == "Active" and not is_edited:
+            return False
+    return capacity.warmed(sale, seen, Phase.WARMING, now).status != "True"
 
 
 def _gate_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, ...]:
     gate = seen.gate
-    state = wanted_state(sale)
+    state = wanted_state(sale, seen, now)
     if seen.silence is not None or not _is_due(_of(sale, seen.gate_failure), now):
         return ()
     if gate is None and state == "Cancelled":
@@ -278,8 +317,14 @@ def _gate_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, ..
 
 
 def _topic_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, ...]:
-    if not _is_due(_of(sale, seen.topic_failure), now):
+    failure = _of(sale, seen.topic_failure)
+    is_ours = sale.owns_topic or sale.adopts_topic
+    if failure is not None and failure.reason == FOREIGN and is_ours:
+        failure = None  # the merchant has decided since
+    if not _is_due(failure, now):
         return ()
+    if not is_ours and not seen.is_topic_free:
+        return (LookForTopic(),)
     wanted, topic = sale.spec.messaging, seen.topic
     if (
         topic is not None
@@ -290,15 +335,22 @@ def _topic_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, .
     return (EnsureTopic(),)
 
 
+def _report_action(seen: Seen, now: datetime) -> tuple[Action, ...]:
+    return (WriteReport(),) if _is_due(seen.report_failure, now) else ()
+
+
 def _unread_action(seen: Seen, now: datetime) -> tuple[Action, ...]:
     is_wanted = seen.unread is None and _is_due(seen.unread_failure, now)
     return (CountUnread(),) if is_wanted else ()
 
 
 def _finalized(sale: FlashSale, actions: tuple[Action, ...]) -> tuple[Action, ...]:
-    leaves_traces = any(isinstance(each, EnsureTopic | PutGate) for each in actions)
-    if leaves_traces and not sale.is_finalized and not sale.is_deleting:
-        return (AddFinalizer(), *actions)
+    """Put before the actions the finalizer that they need; which one says whether the topic is ours."""
+    makes_topic = any(isinstance(each, EnsureTopic) for each in actions)
+    stores_gate = any(isinstance(each, PutGate) for each in actions)
+    is_missing = (stores_gate and not sale.is_finalized) or (makes_topic and not sale.owns_topic)
+    if is_missing and not sale.is_deleting:
+        return (AddFinalizer(sale.owns_topic or makes_topic), *actions)
     return actions
 
 

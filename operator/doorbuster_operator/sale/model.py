@@ -15,6 +15,8 @@ VERSION = "v1alpha1"
 PLURAL = "flashsales"
 KIND = "FlashSale"
 FINALIZER = "doorbuster.dev/gate"
+TOPIC_FINALIZER = "doorbuster.dev/topic"
+ADOPT_TOPIC = "doorbuster.dev/adopt-topic"
 
 
 class Phase(StrEnum):
@@ -146,7 +148,10 @@ class Status(_Read, frozen=True, kw_only=True):
 
 
 class FlashSale(msgspec.Struct, frozen=True, kw_only=True):
-    """One FlashSale with its identity; ``version`` grows with every write of the object."""
+    """One FlashSale with its identity; ``version`` grows with every write of the object.
+
+    ``owns_topic``: its finalizer says that the topic is ours; ``adopts_topic``: the merchant says that it shall be.
+    """
 
     namespace: str
     name: str
@@ -155,6 +160,8 @@ class FlashSale(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     is_deleting: bool
     is_finalized: bool
+    owns_topic: bool = False
+    adopts_topic: bool = False
     spec: Spec
     status: Status
     raw_status: Mapping[str, Any]
@@ -172,6 +179,8 @@ def parse(body: Mapping[str, Any]) -> FlashSale:
         generation=metadata.get("generation", 1),
         is_deleting="deletionTimestamp" in metadata,
         is_finalized=FINALIZER in metadata.get("finalizers", ()),
+        owns_topic=TOPIC_FINALIZER in metadata.get("finalizers", ()),
+        adopts_topic=(metadata.get("annotations") or {}).get(ADOPT_TOPIC) == "true",
         spec=msgspec.convert(dict(body["spec"]), Spec),
         status=msgspec.convert(raw_status, Status),
         raw_status=raw_status,

@@ -5,9 +5,15 @@ from datetime import timedelta
 from doorbuster.contracts import control
 from doorbuster_operator.conditions import Condition, Notice, by_type
 
+from . import report
 from .facts import Seen
-from .health import was_suspended
+from .health import HELD, SUSPENDED, told_open
 from .model import FlashSale, Phase, Timeline
+
+# Reasons of CapacityWarmed that somebody has to act on.
+PROBLEMS = frozenset(
+    {"HpaMissing", "NotMarked", "BelowMaximum", "DeploymentMissing", "AutoscalingUnavailable"}
+)
 
 
 def edges(
@@ -22,6 +28,7 @@ def edges(
         *_timeline_notices(sale, seen, timeline),
         *_phase_notices(sale, seen, phase),
         *_condition_notices(sale, seen, phase, by_type(fresh)),
+        *_capacity_notices(sale, timeline, by_type(fresh)),
     )
 
 
@@ -29,7 +36,9 @@ def _timeline_notices(sale: FlashSale, seen: Seen, timeline: Timeline) -> list[N
     known = sale.status.timeline
     told = []
     if known.armed_time is None and timeline.armed_time is not None:
-        text = "The gate is armed: the sale opens by itself from now on."
+        is_shut = seen.gate is not None and seen.gate.state == "Suspended"
+        what = "kept shut for now" if is_shut else "the sale opens by itself from now on"
+        text = f"The gate is armed: {what}."
         told.append(Notice(reason="GateArmed", message=text, key="armed"))
     if known.open_time is None and timeline.open_time is not None:
         late = timeline.open_time - sale.spec.open_time
@@ -43,10 +52,15 @@ def _timeline_notices(sale: FlashSale, seen: Seen, timeline: Timeline) -> list[N
                 Notice(reason="SaleOpened", message="The sale opened on time.", key="opened")
             )
     if known.settle_time is None and timeline.settle_time is not None and seen.gate is not None:
-        sold = sum(item.sold for item in seen.gate.items)
-        units = sum(item.allocated for item in seen.gate.items)
-        text = f"{sold} of {units} units were sold; every payment has its fate."
+        text = report.sentence(seen.gate)
+        if seen.is_reported:
+            text += f" The report is ConfigMap {report.name(sale)}."
         told.append(Notice(reason="SaleSettled", message=text, key="settled"))
+    failure = seen.report_failure
+    if failure is not None and failure.is_refusal:
+        told.append(
+            Notice(reason=failure.reason, message=failure.message, key="report", is_warning=True)
+        )
     return told
 
 
@@ -95,10 +109,46 @@ def _condition_notices(
         told.append(Notice(reason="SaleAccepted", message=text, key=f"accepted-{generation}"))
     if turned("ClockSynchronized", "False"):
         text = fresh["ClockSynchronized"].message
-        told.append(Notice(reason="ClockSkewDetected", message=text, key="skew", is_warning=True))
+        key = f"skew-{_since(before.get('ClockSynchronized'))}"
+        told.append(Notice(reason="ClockSkewDetected", message=text, key=key, is_warning=True))
+    topic, old = fresh["TopicsReady"], before.get("TopicsReady")
+    if topic.reason == "ResourceConflict" and (old is None or old.reason != topic.reason):
+        key = f"topic-{_since(old)}"
+        told.append(Notice(reason=topic.reason, message=topic.message, key=key, is_warning=True))
     if seen.gate is not None and phase in {Phase.WARMING, Phase.OPEN, Phase.SOLD_OUT}:
         told += _gate_notices(sale, seen.gate, before, fresh)
     return told
+
+
+def _since(old: Condition | None) -> str:
+    """Return since when a condition told what it does not tell any more: that names an edge for good."""
+    moment = None if old is None else old.last_transition_time
+    return "the-start" if moment is None else moment.isoformat()
+
+
+def _capacity_notices(
+    sale: FlashSale, timeline: Timeline, fresh: dict[str, Condition]
+) -> list[Notice]:
+    old, new = by_type(sale.status.conditions).get("CapacityWarmed"), fresh["CapacityWarmed"]
+    told = []
+    if new.reason == "Warmed" and (old is None or old.status != "True"):
+        key = f"warmed-{_since(old)}"
+        told.append(Notice(reason="CapacityWarmed", message=new.message, key=key))
+    if new.reason in PROBLEMS and (old is None or old.reason != new.reason):
+        key = f"{new.reason}-{sale.generation}-{_since(old)}"
+        told.append(Notice(reason=new.reason, message=new.message, key=key, is_warning=True))
+    opens = sale.status.timeline.open_time is None and timeline.open_time is not None
+    if opens and new.status != "True":
+        text = f"The sale opens although its capacity is not warm. {new.message}"
+        told.append(_not_ready(text, key="opened-cold"))
+    if fresh["Open"].reason == HELD and told_open(sale) != HELD:
+        text = f"The opening is held until the capacity is warm. {new.message}"
+        told.append(_not_ready(text, key=f"held-{sale.generation}"))
+    return told
+
+
+def _not_ready(text: str, *, key: str) -> Notice:
+    return Notice(reason="CapacityNotReady", message=text, key=key, is_warning=True)
 
 
 def _gate_notices(
@@ -116,13 +166,13 @@ def _gate_notices(
     if old is not None and old.reason == "GateLost" and new.status == "True":
         text = "The permits are loaded again."
         told.append(Notice(reason="GateRestored", message=text, key=f"restored-{epoch}"))
-    suspended = fresh["Open"].reason == "Suspended"
-    if suspended and not was_suspended(sale):
+    was_suspended, suspended = told_open(sale) == SUSPENDED, fresh["Open"].reason == SUSPENDED
+    if suspended and not was_suspended:
         text = "Nobody can hold new units; holds stay payable."
         told.append(
             Notice(reason="SaleSuspended", message=text, key=f"suspended-{gate.generation}")
         )
-    if was_suspended(sale) and not suspended:
+    if was_suspended and not suspended:
         text = "Units can be held again."
         told.append(Notice(reason="SaleResumed", message=text, key=f"resumed-{gate.generation}"))
     return told

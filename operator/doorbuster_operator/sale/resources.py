@@ -78,6 +78,7 @@ def status(
         "clock": _clock(sale, seen.offset),
         "timeline": _timeline(decision),
         "inventory": inventory,
+        "scaling": _scaling(sale, seen),
         "topic": _topic(seen) or sale.raw_status.get("topic"),
         "conditions": conditions_json(conditions),
     }
@@ -93,7 +94,7 @@ def status(
         # What happens to the stock after the sale is over is no business of the sale.
         is_over = sale.status.phase in OVER
         fields["epoch"] = sale.raw_status.get("epoch", epoch) if is_over else epoch
-    return {name: value for name, value in fields.items() if value not in (None, {})}
+    return {name: value for name, value in fields.items() if value not in (None, {}, [])}
 
 
 def counters(gate: control.SaleState) -> dict[str, Any]:
@@ -134,6 +135,21 @@ def _timeline(decision: Decision) -> dict[str, Any]:
     if line.open_latency_millis is not None:
         fields["openLatencyMillis"] = line.open_latency_millis
     return fields
+
+
+def _scaling(sale: FlashSale, seen: Seen) -> list[dict[str, Any]]:
+    """Return the scaling targets; what an autoscaler does while this sale asks nothing of it is not shown."""
+    by_name = {target.name: target for target in seen.targets}
+    listed = []
+    for target in sale.spec.scaling.targets:
+        found = by_name.get(target.name)
+        entry: dict[str, Any] = {"name": target.name, "hpaName": target.hpa_name}
+        if found is not None:
+            entry["demand"] = found.demand
+        if found is not None and found.demand:
+            entry |= {"minReplicas": found.minimum, "readyReplicas": found.ready}
+        listed.append({key: value for key, value in entry.items() if value is not None})
+    return listed
 
 
 def _topic(seen: Seen) -> dict[str, Any] | None:

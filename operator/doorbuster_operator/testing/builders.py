@@ -25,6 +25,8 @@ def build_sale(
     status: sale_model.Status | None = None,
     generation: int = 1,
     is_finalized: bool = True,
+    owns_topic: bool | None = None,
+    adopts_topic: bool = False,
     is_deleting: bool = False,
     **spec: Any,
 ) -> sale_model.FlashSale:
@@ -44,6 +46,8 @@ def build_sale(
         generation=generation,
         is_deleting=is_deleting,
         is_finalized=is_finalized,
+        owns_topic=is_finalized if owns_topic is None else owns_topic,
+        adopts_topic=adopts_topic,
         spec=sale_model.Spec(**(fields | spec)),
         status=status or sale_model.Status(),
         raw_status={},
@@ -91,10 +95,11 @@ def build_gate(
 
 
 def build_seen(**changes: Any) -> Seen:
-    """Return facts in which all is well and no gate is stored yet."""
+    """Return facts in which all is well, no gate is stored yet, and a report has been written."""
     fields: dict[str, Any] = {
         "pools": {"iphone": PoolSeen(sku=SKU)},
         "topic": TOPIC,
+        "is_reported": True,
         "offset": timedelta(0),
     }
     return Seen(**(fields | changes))

@@ -15,7 +15,8 @@ import msgspec
 
 from doorbuster.contracts import control
 from doorbuster.kit import client, clock, ids
-from doorbuster_operator.cluster import GoneError
+from doorbuster_operator.autoscaler import BASE, Autoscaler
+from doorbuster_operator.cluster import ClusterError, GoneError
 from doorbuster_operator.election import LeaseConflictError, LeaseRecord
 from doorbuster_operator.sale.facts import TopicSeen, TopicWanted
 from doorbuster_operator.topics import TopicsUnavailableError
@@ -224,6 +225,11 @@ class FakeCluster:
         self.version = 1
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.events: dict[str, dict[str, Any]] = {}
+        self.autoscalers: dict[str, dict[str, Any]] = {}
+        self.deployments: dict[str, int] = {}
+        self.config_maps: dict[str, dict[str, Any]] = {}
+        self.lists = 0
+        self.refuses_lists = False
         self.on_write: OnWrite = lambda what: nullcontext()
 
     def put(self, plural: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -282,6 +288,58 @@ class FakeCluster:
         with self.on_write(f"event {event['reason']}"):
             self.events.setdefault(event["metadata"]["name"], dict(event))
 
+    def put_autoscaler(
+        self, name: str, *, base: int | None = 2, minimum: int = 2, maximum: int = 20
+    ) -> None:
+        """Create or replace an autoscaler over the Deployment of its name; without a base it is not marked."""
+        marks = {} if base is None else {BASE: str(base)}
+        self.autoscalers[name] = {
+            "metadata": {"name": name, "uid": f"uid-{name}", "annotations": marks},
+            "spec": {
+                "minReplicas": minimum,
+                "maxReplicas": maximum,
+                "scaleTargetRef": {"kind": "Deployment", "name": name},
+            },
+        }
+
+    async def list_autoscalers(self) -> list[Any]:
+        """Return all autoscalers."""
+        self._read()
+        return list(self.autoscalers.values())
+
+    async def list_deployments(self) -> list[Any]:
+        """Return all Deployments; a test sets their ready replicas."""
+        self._read()
+        return [
+            {"metadata": {"name": name}, "status": {"readyReplicas": ready}}
+            for name, ready in self.deployments.items()
+        ]
+
+    def _read(self) -> None:
+        self.lists += 1
+        if self.refuses_lists:
+            raise ClusterError("403 Forbidden: list is not allowed (fake)")
+
+    async def apply_minimum(self, scaler: Autoscaler, minimum: int) -> Any:
+        """Set minReplicas of this very autoscaler."""
+        found = self.autoscalers.get(scaler.name)
+        if found is None or found["metadata"]["uid"] != scaler.uid:
+            raise GoneError(scaler.name)
+        with self.on_write(f"minimum {scaler.name} {minimum}"):
+            changed = {**found, "spec": {**found["spec"], "minReplicas": minimum}}
+            self.autoscalers[scaler.name] = changed
+        return changed
+
+    async def read_config_map(self, name: str) -> Any | None:
+        """Return a ConfigMap."""
+        return self.config_maps.get(name)
+
+    async def apply_config_map(self, body: Mapping[str, Any]) -> Any:
+        """Write a ConfigMap."""
+        name = body["metadata"]["name"]
+        with self.on_write(f"config map {name}"):
+            self.config_maps[name] = dict(body)
+
     def _find(self, about: Mapping[str, Any], plural: str) -> dict[str, Any]:
         found = self.objects.get((plural, about["metadata"]["name"]))
         if found is None or found["metadata"]["uid"] != about["metadata"]["uid"]:
@@ -314,6 +372,11 @@ class FakeTopics:
         self.topics: dict[str, TopicSeen] = {}
         self.unread_events: dict[str, int] = {}
         self.on_write: OnWrite = lambda what: nullcontext()
+
+    async def exists(self, name: str) -> bool:
+        """Tell whether there is a topic of this name."""
+        self._check()
+        return name in self.topics
 
     async def ensure(self, wanted: TopicWanted) -> TopicSeen:
         """Make or grow a topic."""

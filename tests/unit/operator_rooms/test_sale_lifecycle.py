@@ -61,9 +61,9 @@ def test_a_sale_is_bound_only_to_a_pool_that_fits(pool, reason):
 
 def test_a_far_sale_is_scheduled_makes_its_topic_and_sleeps_until_the_warm_up():
     sale = build_sale(is_finalized=False)
-    decision = decide(sale, build_seen(topic=None), after(-3600))
+    decision = decide(sale, build_seen(topic=None, is_topic_free=True), after(-3600))
     assert decision.phase is Phase.SCHEDULED
-    assert decision.actions == (AddFinalizer(), EnsureTopic())
+    assert decision.actions == (AddFinalizer(owns_topic=True), EnsureTopic())
     assert (decision.next_phase, decision.next_time) == (Phase.WARMING, after(-600))
     assert decision.wake_at == after(-600)
 

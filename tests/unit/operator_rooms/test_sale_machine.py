@@ -20,7 +20,14 @@ from hypothesis.stateful import (
 
 from doorbuster.contracts import control
 from doorbuster_operator.sale import model, resources
-from doorbuster_operator.sale.facts import CountUnread, EnsureTopic, PutGate, Seen
+from doorbuster_operator.sale.facts import (
+    CountUnread,
+    EnsureTopic,
+    PutGate,
+    Seen,
+    TargetSeen,
+    WriteReport,
+)
 from doorbuster_operator.sale.lifecycle import decide
 from doorbuster_operator.sale.model import Phase
 from doorbuster_operator.testing.builders import (
@@ -32,6 +39,8 @@ from doorbuster_operator.testing.builders import (
     build_seen,
 )
 
+TARGET = model.ScalingTarget(name="web", hpa_name="web", warm_replicas=10)
+COLD, WARM = 8, 9
 GRACE = timedelta(seconds=30)
 LEAD = timedelta(seconds=600)
 ROUNDS = 6
@@ -40,9 +49,19 @@ ROUNDS = 6
 class SaleMachine(RuleBasedStateMachine):
     """One sale over one pool of five."""
 
-    @initialize(late=st.sampled_from(["OpenImmediately", "Reject"]))
-    def start(self, late: str) -> None:
-        self.sale = build_sale(late_open_policy=late)
+    @initialize(
+        late=st.sampled_from(["OpenImmediately", "Reject"]),
+        cold=st.sampled_from(["OpenAnyway", "Hold"]),
+        ready=st.sampled_from([COLD, WARM]),
+    )
+    def start(self, late: str, cold: str, ready: int) -> None:
+        self.sale = build_sale(
+            late_open_policy=late,
+            warmup=model.Warmup(on_not_ready=cold),
+            scaling=model.Scaling(targets=[TARGET]),
+        )
+        self.ready = ready
+        self.is_reported = False
         self.now = after(-900)
         self.gate: control.SaleState | None = None
         self.is_silent = False
@@ -102,6 +121,11 @@ class SaleMachine(RuleBasedStateMachine):
         self.unread = unread
         self.is_fresh = False
 
+    @rule(ready=st.sampled_from([COLD, WARM]))
+    def replicas_come_and_go(self, ready: int) -> None:
+        self.ready = ready
+        self.is_fresh = False
+
     def _sells(self) -> bool:
         gate = self.gate
         return (
@@ -150,10 +174,13 @@ class SaleMachine(RuleBasedStateMachine):
                         self._store(action)
                     case CountUnread():
                         unread = self.unread
+                    case WriteReport():
+                        self.is_reported = True
                     case EnsureTopic():
                         raise AssertionError("the topic is there and right")
         assert not decision.actions, "a pass comes to rest"
         if is_killed:
+            self.is_reported = False
             return
         before = self.sale.status.timeline
         for name in before.__struct_fields__:
@@ -168,12 +195,20 @@ class SaleMachine(RuleBasedStateMachine):
 
     def _look(self, unread: int | None) -> Seen:
         silence = "The inventory service does not answer." if self.is_silent else None
+        web = TargetSeen(name="web", demand=10, minimum=10, ready=self.ready)
         return build_seen(
-            gate=self.gate, silence=silence, topic=TOPIC, unread=unread, armed_at=self.armed_at
+            gate=self.gate,
+            silence=silence,
+            topic=TOPIC,
+            unread=unread,
+            armed_at=self.armed_at,
+            targets=(web,),
+            is_reported=self.is_reported,
         )
 
     def _store(self, put: PutGate) -> None:
         assert not self.is_silent, "nothing is asked of a silent inventory"
+        self._check_hold(put)
         wanted = resources.gate(self.sale, state=put.state, close_time=put.close_time, fence=1)
         if self.gate is None:
             assert self.now >= OPEN - LEAD, "the gate is armed in the lead, not before"
@@ -188,6 +223,25 @@ class SaleMachine(RuleBasedStateMachine):
             close_time=wanted.close_time,
             generation=wanted.generation,
         )
+
+    def _check_hold(self, put: PutGate) -> None:
+        """A cold sale that is to be held waits; nothing else shuts a gate, and nothing one that was open."""
+        gate, spec = self.gate, self.sale.spec
+        if spec.desired_state != "Active":
+            assert put.state == spec.desired_state
+            return
+        is_cold = spec.warmup.on_not_ready == "Hold" and self.ready < WARM
+        has_opened = gate is not None and (
+            self.was_open
+            or gate.first_reservation_time is not None
+            or (gate.state == "Active" and self.now >= OPEN)
+        )
+        if put.state == "Suspended":
+            assert not has_opened, "what was open is never held"
+            assert is_cold or self.now >= gate.close_time
+        else:
+            was_let_go = gate is not None and gate.state == "Active"
+            assert not is_cold or has_opened or was_let_go, "the gate waits for the capacity"
 
     # --- the reference ----------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ def test_the_status_of_an_open_sale_letter_by_letter():
     }
     assert set(conditions) == {
         *("Ready", "Accepted", "PoolsBound", "TopicsReady", "ClockSynchronized"),
-        *("Armed", "Open", "SoldOut", "Settled"),
+        *("CapacityWarmed", "Armed", "Open", "SoldOut", "Settled"),
     }
 
 
