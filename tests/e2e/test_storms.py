@@ -1,4 +1,4 @@
-"""Storms through the public door: twenty clicks on one button, and forty buyers on five units, twenty times."""
+"""Storms through the public door: twenty clicks on one button, forty buyers on five units twenty times, a queue."""
 
 import asyncio
 import dataclasses
@@ -54,12 +54,13 @@ async def street(open_stack: Stack, tmp_path: pathlib.Path) -> AsyncIterator[Str
         yield Street(environment=environment, keeper=keeper, folder=tmp_path)
 
 
-def wish(units: int) -> gates.Wish:
+def wish(units: int, admit_per_second: int | None = None) -> gates.Wish:
     return gates.Wish(
         name=f"storm-{secrets.token_hex(4)}",
         units=units,
         opens_in=OPENS_IN_SECONDS,
         hold_seconds=HOLD_SECONDS,
+        admit_per_second=admit_per_second,
     )
 
 
@@ -113,3 +114,14 @@ async def test_forty_buyers_on_five_units_buy_five_every_time(street: Street) ->
         assert result.unjudged == {}
         assert (result.sold, result.oversold, result.lost_units) == (UNITS, 0, 0)
         assert (result.double_orders, result.double_charges) == (0, 0)
+
+
+async def test_a_crowd_in_a_waiting_room_buys_every_unit(street: Street) -> None:
+    plans = plan.draw_plans(BUYERS // 2, SEED, RUSH)
+    cast = play.Cast(plans=plans, entrances=await street.enrol(plans), seed=SEED)
+    sale = await street.keeper.open_sale(wish(UNITS, admit_per_second=5))
+    result = await street.judge(await street.fight(sale, cast))
+    assert result.violations == []
+    assert (result.sold, result.oversold, result.lost_units) == (UNITS, 0, 0)
+    assert result.unanswered == 0
+    assert result.calls["WAITING_ROOM"] > 0

@@ -9,7 +9,7 @@ from .verdict import Verdict, percentile
 
 CONFIRMED_STATUSES = frozenset({"confirmed", "shipped", "delivered"})
 REFUSALS = frozenset({"SOLD_OUT", "WAITING"})
-FIRST_TRUTHS = REFUSALS | {"HELD", "PER_USER_LIMIT"}
+FIRST_TRUTHS = REFUSALS | {"HELD", "PER_USER_LIMIT", "WAITING_ROOM"}
 
 
 def willing_buyers(facts: Facts) -> set[str]:

@@ -32,7 +32,10 @@ class GateError(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wish:
-    """One sale of one product; ``opens_in`` and ``hold_seconds`` in seconds, ``quantity`` None is the whole pool."""
+    """One sale of one product; ``opens_in`` and ``hold_seconds`` in seconds, ``quantity`` None is the whole pool.
+
+    ``admit_per_second`` None is no waiting room.
+    """
 
     name: str
     units: int
@@ -42,6 +45,7 @@ class Wish:
     per_user_limit: int = 1
     safety_stock: int = 0
     quantity: int | None = None
+    admit_per_second: int | None = None
 
 
 class GateKeeper:
@@ -110,6 +114,7 @@ class GateKeeper:
             strategy=wish.strategy,
             reservation_timeout_seconds=wish.hold_seconds,
             items=[item],
+            admit_per_second=wish.admit_per_second,
         )
         await self._call("PUT", f"/control/v1/sales/{_uid(wish.name)}", control.SaleState, gate)
         return Sale(

@@ -19,7 +19,14 @@ LONGEST_BACKOFF_SECONDS = 2.0
 SHORTEST_PAUSE_SECONDS = 0.1
 PAUSE_SECONDS = 1.0  # when an answer asks to come again without saying when
 COME_AGAIN_CODES = frozenset(
-    {"WAITING", "SALE_NOT_OPEN", "SALE_SUSPENDED", "PAYMENT_IN_PROGRESS", "IN_PROGRESS"}
+    {
+        "WAITING",
+        "WAITING_ROOM",
+        "SALE_NOT_OPEN",
+        "SALE_SUSPENDED",
+        "PAYMENT_IN_PROGRESS",
+        "IN_PROGRESS",
+    }
 )
 
 Body = dict[str, Any]

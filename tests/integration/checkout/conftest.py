@@ -172,7 +172,7 @@ class Drop:
         self._turn = 0
         self._gate = None
 
-    async def arm(self, units, *, opens_in=-1.0, hold_seconds=60, limit=1):
+    async def arm(self, units, *, opens_in=-1.0, hold_seconds=60, limit=1, **gate):
         """Do as the operator: topic, pool, sale; wait until both checkouts show it."""
         await bus.ensure_topic(
             self.env["DOORBUSTER_KAFKA_BOOTSTRAP"],
@@ -208,6 +208,7 @@ class Drop:
                     sku=self.sku, price_minor=9_990, currency="EUR", per_user_limit=limit
                 )
             ],
+            **gate,
         )
         await self._put_gate()
         await self.eventually(self._is_armed, "the sale is armed")
@@ -244,8 +245,13 @@ class Drop:
                     return False
         return True
 
-    async def buy(self, user, key=None, *, at=None, quantity=1, price=PRICE):
-        """Press the button at the next checkout in turn, or at ``at``."""
+    async def buy(self, user, key=None, **how):
+        """Press the button; returns the order or the code of the refusal."""
+        status, answer = await self.press(user, key, **how)
+        return answer["orderId"] if status == 201 else answer["code"]
+
+    async def press(self, user, key=None, *, at=None, quantity=1, price=PRICE):
+        """Press the button at the next checkout in turn, or at ``at``; returns status and answer."""
         self._turn += 1
         url = self.urls[self._turn % len(self.urls) if at is None else at]
         headers = {
@@ -256,8 +262,7 @@ class Drop:
         async with self.session.post(
             f"{url}/v1/checkout", json={"products": [line]}, headers=headers
         ) as response:
-            answer = await response.json(content_type=None)
-            return answer["orderId"] if response.status == 201 else answer["code"]
+            return response.status, await response.json(content_type=None)
 
     async def rush(self, buyers, *, prefix="user", **how):
         users = [f"{prefix}_{number}" for number in range(buyers)]

@@ -46,6 +46,8 @@ class FakeShop:
         self.refresh_tokens: dict[str, str] = {}
         self.addresses: set[str] = set()
         self.counts: dict[str, int] = {}
+        self.admit_per_second: int | None = None
+        self.queue: list[str] = []
         self.url = ""
 
     def routes(self) -> list[web.RouteDef]:
@@ -132,6 +134,8 @@ class FakeShop:
         known = self.orders.get(order)
         if known is not None:
             return problem(409, "HOLD_EXPIRED") if known.state == "RELEASED" else self._held(known)
+        if not self._is_turn(user, now):
+            return problem(429, "WAITING_ROOM", retry_after=1)
         mine = [row for row in self.orders.values() if row.state != "RELEASED"]
         limit = self.units + (2 if "oversells" in self.faults else 0)
         if len(mine) >= limit:
@@ -139,6 +143,14 @@ class FakeShop:
             return problem(409, "SOLD_OUT" if terminal else "WAITING", retry_after=0)
         self.orders[order] = Order(order, user, key, "HELD", now + self.hold_seconds, now * 1000)
         return self._held(self.orders[order])
+
+    def _is_turn(self, user: str, now: float) -> bool:
+        if self.admit_per_second is None:
+            return True
+        if user not in self.queue:
+            self.queue.append(user)
+        called = (now - self.open_ms / 1000) * self.admit_per_second
+        return self.queue.index(user) <= called
 
     def _held(self, row: Order) -> web.Response:
         body = {"orderId": row.order, "amount": 999.0, "payBy": iso(row.expires * 1000)}

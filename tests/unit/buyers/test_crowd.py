@@ -68,6 +68,23 @@ async def test_lost_replies_and_errors_are_retried_with_the_same_key(
     assert all(len(calls) > 1 for calls in unknown)
 
 
+async def test_buyers_wait_their_turn_in_a_waiting_room_and_buy_everything(
+    open_shop: OpenShop, tmp_path: pathlib.Path
+) -> None:
+    shop = await open_shop(units=6, opens_in=0.4)
+    shop.admit_per_second = 8
+    result, seen = await play(shop, tmp_path, buyers=16, mix=PLAIN)
+    assert result.is_promise_held, result.violations
+    assert (result.sold, result.unanswered) == (6, 0)
+    assert result.calls["WAITING_ROOM"] > 0
+    told = [
+        [call.code for call in calls if call.invoke.op == "checkout"]
+        for calls in seen.by_buyer.values()
+    ]
+    assert any(codes[0] == "WAITING_ROOM" and codes[-1] == "HELD" for codes in told)
+    assert all(codes[-1] != "WAITING_ROOM" for codes in told)
+
+
 async def test_left_unit_goes_to_a_waiting_buyer(
     open_shop: OpenShop, tmp_path: pathlib.Path
 ) -> None:
