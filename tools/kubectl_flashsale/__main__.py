@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         request_seconds=seconds or None,
     )
     try:
-        code = commands.run(connect(access), options)
+        with connect(access) as cluster:
+            code = commands.run(cluster, options)
         sys.stdout.flush()
     except ClusterError as error:
         sys.stderr.write(f"{error}\n")

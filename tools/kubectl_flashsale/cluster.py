@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,18 @@ class Access:
     request_seconds: float | None = 10.0
 
 
-def connect(access: Access) -> "Cluster":
-    """Read the kubeconfig; nothing is asked yet. Raises ClusterError."""
+@contextmanager
+def connect(access: Access) -> Iterator["Cluster"]:
+    """Open a client of the kubeconfig's cluster; nothing is asked yet. Raises ClusterError."""
+    settings, namespace = _settings(access)
+    with client.ApiClient(settings) as api:
+        try:
+            yield Cluster(api, namespace, access.request_seconds)
+        finally:
+            api.rest_client.pool_manager.clear()
+
+
+def _settings(access: Access) -> tuple[client.Configuration, str]:
     try:
         known, active = config.list_kube_config_contexts(access.kubeconfig)
         chosen = active
@@ -46,8 +57,7 @@ def connect(access: Access) -> "Cluster":
     except (config.ConfigException, OSError, TypeError) as error:
         raise errors.ClusterError(f"error: the kubeconfig cannot be used: {error}") from error
     settings.retries = False
-    namespace = access.namespace or chosen["context"].get("namespace") or "default"
-    return Cluster(client.ApiClient(settings), namespace, access.request_seconds)
+    return settings, access.namespace or chosen["context"].get("namespace") or "default"
 
 
 def contexts(kubeconfig: str | None) -> list[str]:

@@ -9,41 +9,36 @@ from .cluster import Access, Cluster, connect, contexts
 from .errors import ClusterError
 
 REQUEST_SECONDS = 3.0
+# Returns names that are there, of "sales", "namespaces" or "contexts", as the words before say where to look.
+Ask = Callable[[str, Sequence[str]], Iterable[str]]
 # Cobra's directives, the last line of an answer: the shell may offer files, or not.
 FILES, NO_FILES = 0, 4
 
 
 def main() -> None:
     """Entry point of ``kubectl_complete-flashsale``: candidates, then a directive."""
-    candidates, directive = complete(sys.argv[1:], _ask)
+    candidates, directive = complete(sys.argv[1:], ask_cluster)
     print(*candidates, f":{directive}", sep="\n")
 
 
-def complete(
-    words: Sequence[str], ask: Callable[[str, Sequence[str]], Iterable[str]]
-) -> tuple[list[str], int]:
-    """Return what may stand in the place of the last word, and the directive.
-
-    ``ask(what, words)`` returns the names of what is there: sales, namespaces or contexts.
-    """
+def complete(words: Sequence[str], ask: Ask) -> tuple[list[str], int]:
+    """Return what may stand in the place of the last word, and the directive."""
     *before, last = words or [""]
     root, commands = arguments.parsers()
-    command = next((word for word in _positional(before, root, commands) if word in commands), "")
-    parser = commands.get(command, root)
+    said = _positional(before, root, commands)
+    command = said[0] if said and said[0] in commands else ""
     # argparse has no public way to ask what it knows; this attribute is as old as argparse.
-    flags = parser._option_string_actions
+    flags = commands.get(command, root)._option_string_actions
     taker = flags.get(before[-1]) if before else None
     if taker is not None and taker.nargs != 0:
         return _values(taker, last, before, ask)
     if last.startswith("-"):
-        told = (f"{flag}\t{action.help}" for flag, action in flags.items())
+        told = [f"{flag}\t{action.help}" for flag, action in flags.items()]
         return _starting(told, last), NO_FILES
-    if not command:
-        return _starting(
-            (f"{name}\t{words}" for name, words in arguments.COMMANDS.items()), last
-        ), (NO_FILES)
-    has_name = len(_positional(before, root, commands)) > 1
-    if command == "list" or has_name:
+    if not said:
+        told = [f"{name}\t{sentence}" for name, sentence in arguments.COMMANDS.items()]
+        return _starting(told, last), NO_FILES
+    if command in {"", "list"} or len(said) > 1:
         return [], NO_FILES
     return _starting(ask("sales", before), last), NO_FILES
 
@@ -52,7 +47,7 @@ def _values(
     taker: argparse.Action,
     last: str,
     before: Sequence[str],
-    ask: Callable[[str, Sequence[str]], Iterable[str]],
+    ask: Ask,
 ) -> tuple[list[str], int]:
     match taker.dest:
         case "namespace":
@@ -95,13 +90,14 @@ def _starting(candidates: Iterable[str], beginning: str) -> list[str]:
     return [each for each in candidates if each.startswith(beginning)]
 
 
-def _ask(what: str, words: Sequence[str]) -> list[str]:
+def ask_cluster(what: str, words: Sequence[str]) -> list[str]:
     """Return names from the API server; none when it does not tell."""
     given = _given(words)
     if what == "contexts":
         return contexts(given["kubeconfig"])
     try:
-        return _names(connect(Access(**given, request_seconds=REQUEST_SECONDS)), what)
+        with connect(Access(**given, request_seconds=REQUEST_SECONDS)) as cluster:
+            return _names(cluster, what)
     except ClusterError:
         return []
 
