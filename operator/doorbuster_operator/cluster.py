@@ -4,6 +4,7 @@ Every write is one that may be repeated: server-side apply of what is ours alone
 tells, a delete of one uid.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from doorbuster_operator.autoscaler import Autoscaler
 from doorbuster_operator.election import LeaseConflictError, LeaseRecord
 
 REQUEST_SECONDS = 5.0
+# More would wait in the API server, and the renewal of the lease behind them: a burst must not cost the lease.
+WRITES_AT_ONCE = 16
 PAGE = 500
 MAX_PAGES = 20
 GROUP = "doorbuster.dev"
@@ -55,6 +58,7 @@ class Cluster:
         self._objects = kube.CustomObjectsApi(api)
         self._core = kube.CoreV1Api(api)
         self._may_write = may_write
+        self._turns = asyncio.Semaphore(WRITES_AT_ONCE)
         self.namespace = namespace
 
     async def apply_status(self, about: Mapping[str, Any], plural: str, status: Any) -> Any:
@@ -214,10 +218,13 @@ class Cluster:
         raise ClusterError(f"there are more than {PAGE * MAX_PAGES} {plural}")
 
     async def _write(self, request: Any) -> Any:
-        if not self._may_write():
+        try:
+            async with self._turns:
+                if not self._may_write():
+                    raise NotLeadingError("this process does not hold the lease any more")
+                return await self._call(request)
+        finally:
             request.close()
-            raise NotLeadingError("this process does not hold the lease any more")
-        return await self._call(request)
 
     async def _call(self, request: Any) -> Any:
         try:

@@ -1,5 +1,6 @@
 """The inventory service as the operator knows it: its control API, its clock, and what it was last seen to hold."""
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,8 @@ Answer = TypeVar("Answer")
 SILENT_AFTER_SECONDS = 3.0
 SLOWEST_SAMPLE_SECONDS = 1.0
 SAMPLES = 8
+# A call has its deadline from when it is sent; more at once would only wait in inventory, and look like an outage.
+WRITES_AT_ONCE = 8
 
 
 class Service(Protocol):
@@ -58,6 +61,7 @@ class Inventory:
         self._holder = holder
         self._monotonic = monotonic
         self._utc_now = utc_now
+        self._turns = asyncio.Semaphore(WRITES_AT_ONCE)
         self._samples: deque[tuple[float, timedelta]] = deque(maxlen=SAMPLES)
         self._failing_since: float | None = None
         self._sales_revision = 0
@@ -142,7 +146,7 @@ class Inventory:
     async def put_sale(self, uid: str, gate: control.SaleGate) -> control.SaleState:
         """Store a gate; returns it as it is stored. Raises FencedError when another leader was elected."""
         try:
-            stored = await self._call("PUT", f"/control/v1/sales/{uid}", control.SaleState, gate)
+            stored = await self._write("PUT", f"/control/v1/sales/{uid}", control.SaleState, gate)
         except client.RefusedError as error:
             if error.code == "STALE_EPOCH":
                 await self.read_sales(is_full=True)
@@ -155,7 +159,7 @@ class Inventory:
     async def put_pool(self, sku: str, spec: control.PoolSpec) -> control.PoolState:
         """Store a stock level; returns it as it is stored. Raises FencedError when another leader was elected."""
         try:
-            stored = await self._call("PUT", f"/control/v1/pools/{sku}", control.PoolState, spec)
+            stored = await self._write("PUT", f"/control/v1/pools/{sku}", control.PoolState, spec)
         except client.RefusedError as error:
             if error.code == "STALE_EPOCH":
                 await self.read_pools(is_full=True)
@@ -169,12 +173,18 @@ class Inventory:
         """Give up the ownership of a sku's stock. Raises FencedError when another leader was elected."""
         path = f"/control/v1/pools/{sku}?ownerUid={owner_uid}&fence={self.fence}"
         try:
-            await self._call("DELETE", path, type(None))
+            await self._write("DELETE", path, type(None))
         except client.RefusedError as error:
             # There is no generation in this call: what is stale can only be the fence.
             _check_fence(error, 0, 0)
             raise
         self.stocks.pop(sku, None)
+
+    async def _write(
+        self, method: str, path: str, answer: type[Answer], body: object = None
+    ) -> Answer:
+        async with self._turns:
+            return await self._call(method, path, answer, body)
 
     async def _call(
         self, method: str, path: str, answer: type[Answer], body: object = None

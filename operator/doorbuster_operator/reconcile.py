@@ -212,7 +212,7 @@ class Reconciler:
             telemetry.log().warning("event_not_told", reason=notice.reason, error=str(error)[:200])
 
     def _forget_sale(self, name: str) -> None:
-        sale = self._world.sales.pop(name, None)
+        sale = self._world.forget_sale(name)
         kept = self._sales.pop(name, None)
         if kept is not None:
             kept[1].cancel()
@@ -267,11 +267,10 @@ class Reconciler:
 
     def _pool_changed(self, name: str) -> None:
         """A pool came, went, or has another stock: the sales that take from it look again."""
-        for sale_name, sale in self._world.sales.items():
-            if any(item.pool_name == name for item in sale.spec.items):
-                kept = self._sales.get(sale_name)
-                if kept is not None:
-                    kept[1].wake()
+        for sale_name in self._world.users_of(name):
+            kept = self._sales.get(sale_name)
+            if kept is not None:
+                kept[1].wake()
 
     # --- from inventory ---------------------------------------------------------------------------
 

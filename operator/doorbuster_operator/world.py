@@ -86,6 +86,7 @@ class World:
     sales: dict[str, sale_model.FlashSale] = field(default_factory=dict)
     pools: dict[str, pool_model.InventoryPool] = field(default_factory=dict)
     capacity: Capacity = field(default_factory=Capacity)
+    _users: dict[str, set[str]] = field(default_factory=dict)
 
     def pools_of(self, sale: sale_model.FlashSale) -> dict[str, PoolSeen]:
         """Return the pools of a sale's items as the sale sees them; a missing one is absent."""
@@ -105,7 +106,8 @@ class World:
 
     def targets_of(self, sale: sale_model.FlashSale, now: datetime) -> tuple[TargetSeen, ...]:
         """Return a sale's scaling targets as they were last seen."""
-        left = sale_capacity.demands(self.sales.values(), now) if sale.is_deleting else {}
+        is_returning = sale.is_deleting and sale.spec.scaling.targets
+        left = sale_capacity.demands(self.sales.values(), now) if is_returning else {}
         return tuple(
             self._target_of(sale, target, left.get(target.hpa_name, 0), now)
             for target in sale.spec.scaling.targets
@@ -134,12 +136,29 @@ class World:
         """Return the names of the sales that take units from a pool and are not over."""
         return tuple(
             sorted(
-                sale.name
-                for sale in self.sales.values()
-                if sale.status.phase not in sale_model.OVER
-                and any(item.pool_name == pool.name for item in sale.spec.items)
+                name
+                for name in self.users_of(pool.name)
+                if self.sales[name].status.phase not in sale_model.OVER
             )
         )
+
+    def users_of(self, pool_name: str) -> frozenset[str]:
+        """Return the names of all sales that name a pool: an index, so that one event costs no look at every sale."""
+        return frozenset(self._users.get(pool_name, ()))
+
+    def forget_sale(self, name: str) -> sale_model.FlashSale | None:
+        """Drop a sale; returns it as it was last seen."""
+        sale = self.sales.pop(name, None)
+        if sale is not None:
+            self._unlist(sale)
+        return sale
+
+    def _unlist(self, sale: sale_model.FlashSale) -> None:
+        for item in sale.spec.items:
+            users = self._users.get(item.pool_name, set())
+            users.discard(sale.name)
+            if not users:
+                self._users.pop(item.pool_name, None)
 
     def keep_sale(self, fresh: sale_model.FlashSale) -> bool:
         """Remember a sale unless a newer state is known; tells whether anything of it is new."""
@@ -148,10 +167,15 @@ class World:
         if known is not None and known.uid == fresh.uid:
             if fresh.version < known.version:
                 return False
-            self.sales[fresh.name] = fresh
-            return msgspec.structs.replace(known, version=fresh.version) != fresh
+            is_new = msgspec.structs.replace(known, version=fresh.version) != fresh
+        else:
+            is_new = True
+        if known is not None:
+            self._unlist(known)
         self.sales[fresh.name] = fresh
-        return True
+        for item in fresh.spec.items:
+            self._users.setdefault(item.pool_name, set()).add(fresh.name)
+        return is_new
 
     def keep_pool(self, fresh: pool_model.InventoryPool) -> bool:
         """Remember a pool unless a newer state is known; tells whether anything of it is new."""

@@ -122,7 +122,10 @@ class Play:
         objects = copy.deepcopy(self.cluster.objects)
         sales = {key[1]: body for key, body in objects.items() if key[0] == "flashsales"}
         pools = {key[1]: body for key, body in objects.items() if key[0] == "inventorypools"}
-        self.world.sales = {name: sale_model.parse(body) for name, body in sales.items()}
+        for gone in set(self.world.sales) - set(sales):
+            self.world.forget_sale(gone)
+        for body in sales.values():
+            self.world.keep_sale(sale_model.parse(body))
         self.world.pools = {name: pool_model.parse(body) for name, body in pools.items()}
 
     def _state(self) -> dict:
