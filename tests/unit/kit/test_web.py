@@ -30,6 +30,7 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
 
 class SoldOutError(Exception):
     product_id = "prod_1"
+    position = 7
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -166,6 +167,7 @@ async def test_a_problem_carries_the_errors_own_facts(client: Client) -> None:
     _, body = await post(client, b'{"name":"gone"}')
     assert body["productId"] == "prod_1"
     assert body["retryAfter"] == 3
+    assert body["position"] == 7
     assert body["detail"] == "all units are sold"
 
 
