@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from doorbuster_operator.autoscaler import BASE, Autoscaler
-from doorbuster_operator.conditions import Condition, condition, rfc3339
+from doorbuster_operator.conditions import Condition, by_type, condition, rfc3339
 
 from .facts import Seen, TargetSeen
 from .model import FlashSale, Phase, ScalingTarget
 
+KIND = "CapacityWarmed"
 SELLING = frozenset({Phase.WARMING, Phase.OPEN, Phase.SOLD_OUT})
 CLOSED = frozenset({Phase.CLOSED, Phase.SETTLED})
 
@@ -123,33 +124,46 @@ def needed(sale: FlashSale, target: ScalingTarget) -> int:
 
 def warmed(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> Condition:
     """Tell whether the capacity that the sale asks for is there."""
-    kind, targets = "CapacityWarmed", sale.spec.scaling.targets
-    if not targets:
-        return condition(kind, True, "NotNeeded", "The sale names no scaling targets.")
+    if not sale.spec.scaling.targets:
+        return condition(KIND, True, "NotNeeded", "The sale names no scaling targets.")
     if phase is Phase.CANCELLED or phase in CLOSED:
         return _after(sale, seen)
+    fresh = measured(sale, seen)
+    if fresh.reason == "NotSeen":
+        # A process that was just started has not looked yet: what was told of this very spec still stands.
+        known = by_type(sale.status.conditions).get(KIND)
+        if known is not None and known.observed_generation == sale.generation:
+            return known
+    if phase not in SELLING and now < warmup_time(sale) and fresh.reason in {"NotReady", "Warmed"}:
+        text = f"The capacity is warmed from {rfc3339(warmup_time(sale))} on."
+        return condition(KIND, False, "NotYet", text)
+    return fresh
+
+
+def measured(sale: FlashSale, seen: Seen) -> Condition:
+    """Tell what of the capacity can be seen at this moment, whatever was told before."""
     by_name = {target.name: target for target in seen.targets}
-    looked = [(target, by_name.get(target.name)) for target in targets]
+    looked = [(target, by_name.get(target.name)) for target in sale.spec.scaling.targets]
     for _, found in looked:
         if found is not None and found.problem is not None:
             reason, text = found.problem
             is_unknown = reason == "AutoscalingUnavailable"
-            return condition(kind, "Unknown" if is_unknown else False, reason, text)
-    if phase not in SELLING and now < warmup_time(sale):
-        text = f"The capacity is warmed from {rfc3339(warmup_time(sale))} on."
-        return condition(kind, False, "NotYet", text)
+            return condition(KIND, "Unknown" if is_unknown else False, reason, text)
     for target, found in looked:
-        if found is None or found.ready is None or found.minimum is None:
-            return condition(kind, "Unknown", "NotSeen", f"{_of(target)} was not looked at yet.")
+        if found is None or found.minimum is None:
+            return condition(KIND, "Unknown", "NotSeen", f"{_of(target)} was not looked at yet.")
         if found.minimum < target.warm_replicas:
-            return condition(kind, False, "NotReady", f"{_of(target)} is not raised yet.")
+            return condition(KIND, False, "NotReady", f"{_of(target)} is not raised yet.")
+        if found.ready is None:
+            text = f"The replicas of target {target.name} were not counted yet."
+            return condition(KIND, "Unknown", "NotSeen", text)
         if found.ready < needed(sale, target):
             text = (
                 f"Target {target.name}: {found.ready} of {target.warm_replicas} replicas are ready, "
                 f"{needed(sale, target)} are needed."
             )
-            return condition(kind, False, "NotReady", text)
-    return condition(kind, True, "Warmed", "Every scaling target has its replicas ready.")
+            return condition(KIND, False, "NotReady", text)
+    return condition(KIND, True, "Warmed", "Every scaling target has its replicas ready.")
 
 
 def _after(sale: FlashSale, seen: Seen) -> Condition:
@@ -157,6 +171,6 @@ def _after(sale: FlashSale, seen: Seen) -> Condition:
     ends = [_cooled(sale, each) for each in sale.spec.scaling.targets if each.name in asked]
     if ends:
         text = f"The replicas are kept until {rfc3339(max(ends))}."
-        return condition("CapacityWarmed", False, "CoolingDown", text)
+        return condition(KIND, False, "CoolingDown", text)
     text = "The sale asks for no replicas any more."
-    return condition("CapacityWarmed", False, "GivenBack", text)
+    return condition(KIND, False, "GivenBack", text)

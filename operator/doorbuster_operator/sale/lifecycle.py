@@ -284,7 +284,7 @@ def is_held(sale: FlashSale, seen: Seen, now: datetime) -> bool:
     the opening, and one that has opened never.
     """
     gate = seen.gate
-    if sale.spec.warmup.on_not_ready != "Hold":
+    if sale.spec.warmup.on_not_ready != "Hold" or not sale.spec.scaling.targets:
         return False
     if gate is not None:
         if timeline.has_opened(sale, gate, now):
@@ -294,7 +294,7 @@ def is_held(sale: FlashSale, seen: Seen, now: datetime) -> bool:
         is_edited = gate.generation < sale.generation and gate.open_time - now >= URGENT
         if gate.state == "Active" and not is_edited:
             return False
-    return capacity.warmed(sale, seen, Phase.WARMING, now).status != "True"
+    return capacity.measured(sale, seen).status != "True"
 
 
 def _gate_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, ...]:

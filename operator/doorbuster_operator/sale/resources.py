@@ -140,6 +140,7 @@ def _timeline(decision: Decision) -> dict[str, Any]:
 def _scaling(sale: FlashSale, seen: Seen) -> list[dict[str, Any]]:
     """Return the scaling targets; what an autoscaler does while this sale asks nothing of it is not shown."""
     by_name = {target.name: target for target in seen.targets}
+    known = {each["name"]: each for each in sale.raw_status.get("scaling", [])}
     listed = []
     for target in sale.spec.scaling.targets:
         found = by_name.get(target.name)
@@ -147,7 +148,11 @@ def _scaling(sale: FlashSale, seen: Seen) -> list[dict[str, Any]]:
         if found is not None:
             entry["demand"] = found.demand
         if found is not None and found.demand:
-            entry |= {"minReplicas": found.minimum, "readyReplicas": found.ready}
+            old = known.get(target.name, {}) if found.problem is None else {}
+            minimum, ready = old.get("minReplicas"), old.get("readyReplicas")
+            # A process that was just started has not looked yet.
+            entry["minReplicas"] = minimum if found.minimum is None else found.minimum
+            entry["readyReplicas"] = ready if found.ready is None else found.ready
         listed.append({key: value for key, value in entry.items() if value is not None})
     return listed
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 
+from doorbuster_operator.capacity_keeper import CapacitySubject
 from doorbuster_operator.inventory import Inventory
 from doorbuster_operator.pool import model as pool_model
 from doorbuster_operator.pool_keeper import PoolSubject
@@ -39,6 +40,12 @@ SALE = {
         "settlement": {"graceSeconds": 30},
         "messaging": {"reclaimPolicy": "Delete"},
         "ttlSecondsAfterSettled": 60,
+        "warmup": {"onNotReady": "Hold"},
+        "scaling": {
+            "targets": [
+                {"name": "web", "hpaName": "web", "warmReplicas": 10, "cooldownSeconds": 45}
+            ]
+        },
     },
 }
 
@@ -57,6 +64,8 @@ class Play:
         self.states: list[dict] = []
         self.cluster, self.topics = FakeCluster(), FakeTopics()
         self.inventory = FakeInventory(utc_now=lambda: self.now)
+        self.cluster.put_autoscaler("web")
+        self.cluster.deployments["web"] = 2
         for peer in (self.cluster, self.topics, self.inventory):
             peer.on_write = self._on_write
         self.world = None
@@ -89,6 +98,7 @@ class Play:
         )
         self.subjects = [
             PoolSubject(self.world, "iphone", "inventorypools-iphone", lambda name: None),
+            CapacitySubject(self.world, lambda names: None),
             SaleSubject(self.world, "drop", SALE_UID, lambda name: None),
         ]
 
@@ -143,6 +153,8 @@ class Play:
             "gate": gate and (gate.state, gate.generation, gate.close_time, gate.items[0].sold),
             "stock": stock and (stock.owner_uid, stock.capacity, stock.available, stock.sold),
             "topics": set(self.topics.topics),
+            "replicas": self.cluster.autoscalers["web"]["spec"]["minReplicas"],
+            "reports": copy.deepcopy(self.cluster.config_maps),
             "events": sorted(events),
         }
 
@@ -154,7 +166,10 @@ class Play:
         self.cluster.put("inventorypools", POOL)
         self.cluster.put("flashsales", SALE)
         await self.come_to_rest()
-        for now in (after(-600), OPEN):
+        self.now = after(-600)
+        await self.come_to_rest()
+        self.cluster.deployments["web"] = 9
+        for now in (after(-590), OPEN):
             self.now = now
             await self.come_to_rest()
         self.inventory.sell(SALE_UID, 5)
@@ -166,7 +181,8 @@ class Play:
         self.now = after(10)
         await self.come_to_rest()
         self.inventory.sell(SALE_UID, 2)
-        for now in (after(20), CLOSE, CLOSE + timedelta(seconds=30)):
+        settles, cools = CLOSE + timedelta(seconds=30), CLOSE + timedelta(seconds=45)
+        for now in (after(20), CLOSE, settles, cools):
             self.now = now
             await self.come_to_rest()
         if is_left_settled:
@@ -181,7 +197,8 @@ class Play:
         self.now = CLOSE + timedelta(seconds=90)
         await self._start_process()
         self._watch()
-        await self.subjects[1].run_pass()
+        for subject in self.subjects[1:]:
+            await subject.run_pass()
 
 
 def _kept(play):
@@ -202,13 +219,22 @@ async def test_the_undisturbed_life_is_what_a_merchant_expects():
         if ("flashsales", "drop") in state["objects"]
     ]
     assert phases == [
-        *("Scheduled", "Warming", "Open", "SoldOut", "Open", "SoldOut", "Closed", "Settled")
+        *("Scheduled", "Warming", "Warming", "Open", "SoldOut", "Open", "SoldOut", "Closed"),
+        *("Settled", "Settled"),
     ]
     last = play.states[-1]
     assert last["objects"] == {}
     assert last["topics"] == set()
     assert last["stock"] == (None, 7, 0, 7)
     assert len(play.writes) >= 20
+    assert [state["replicas"] for state in play.states] == [2, *8 * [10], *3 * [2]]
+    assert set(last["reports"]) == {"drop-report"}
+
+
+async def test_a_cold_sale_is_held_and_let_go_when_its_replicas_are_ready():
+    play = await undisturbed()
+    gates = [write for write in play.writes if write.startswith("gate")]
+    assert gates == ["gate drop Suspended", "gate drop Active"]
 
 
 async def test_a_sale_goes_at_its_time_without_a_word_from_the_watch():
@@ -224,7 +250,8 @@ async def test_no_pass_writes_anything_twice():
     play = await undisturbed()
     statuses = [write for write in play.writes if write.startswith("status flashsales")]
     assert len(statuses) <= 14
-    assert len([write for write in play.writes if write.startswith("gate")]) == 1
+    assert len([write for write in play.writes if write.startswith("gate")]) == 2
+    assert len([write for write in play.writes if write.startswith("minimum")]) == 2
 
 
 @pytest.mark.parametrize("is_done_first", [False, True], ids=["before it", "after it"])
