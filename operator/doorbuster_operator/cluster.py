@@ -5,6 +5,8 @@ tells, a delete of one uid.
 """
 
 import asyncio
+import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,7 +17,7 @@ import aiohttp
 from kubernetes.aio import client as kube
 from kubernetes.aio import config as kube_config
 
-from doorbuster_operator import manifest
+from doorbuster_operator import manifest, metrics
 from doorbuster_operator.autoscaler import Autoscaler
 from doorbuster_operator.election import LeaseConflictError, LeaseRecord
 
@@ -31,6 +33,7 @@ Objects = list[dict[str, Any]]
 _APPLY = "application/apply-patch+yaml"
 _LEASES = ("coordination.k8s.io", "v1")
 _EVENTS = ("events.k8s.io", "v1")
+_FORBIDDEN = re.compile(r"cannot (\w+) resource \\*\"([\w./-]+?)\\*\"")
 
 
 class ClusterError(ConnectionError):
@@ -323,7 +326,21 @@ async def connect(kubeconfig: str) -> AsyncIterator[Any]:
 
 
 def _message(error: Any) -> str:
-    return f"{error.status} {error.reason}: {(error.body or '')[:300]}"
+    """Return the API server's own sentence, and count a right that is missing."""
+    try:
+        text = str(json.loads(error.body)["message"])
+    except (ValueError, KeyError, TypeError):
+        text = str(error.body or "")
+    if error.status == 403:
+        count_forbidden(text)
+    return f"{error.status} {error.reason}: {text[:300]}"
+
+
+def count_forbidden(text: str) -> None:
+    """Count a refusal by the verb and resource that the API server's sentence names."""
+    found = _FORBIDDEN.search(text)
+    verb, resource = found.groups() if found else ("unknown", "unknown")
+    metrics.FORBIDDEN.labels(verb, resource).inc()
 
 
 def _micro(moment: datetime | None) -> str | None:

@@ -86,7 +86,8 @@ class Keeper:
                     name=self._subject.name,
                     error=str(error)[:300],
                 )
-                pause = LONGEST_BACKOFF_SECONDS
+                pause = backoff
+                backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
             except FencedError as error:
                 telemetry.log().error(
                     "fenced", kind=self._subject.kind, name=self._subject.name, error=str(error)

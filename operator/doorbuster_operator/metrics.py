@@ -20,6 +20,11 @@ WATCH_AGE = Gauge(
     "For how long the watch has owed a change that is known from elsewhere",
 )
 LEADER = Gauge("leader_election_master_status", "1 while this process leads", ["name"])
+FORBIDDEN = Counter(
+    "doorbuster_operator_forbidden",
+    "Requests that the API server refused for want of a right",
+    ["verb", "resource"],
+)
 STATUS_WRITES = Counter("doorbuster_operator_status_writes", "Status patches", ["controller"])
 SALE_PHASE = Gauge("doorbuster_sale_phase", "1 for the phase a sale is in", ["sale", "phase"])
 OPEN_DELAY = Histogram(
