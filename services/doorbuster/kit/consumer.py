@@ -20,6 +20,7 @@ POLL_MILLIS = 500
 ATTEMPTS = 5
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0
+COMMIT_SECONDS = 10.0
 HANDLED = Counter("doorbuster_consumer_handled", "Events handled", ["group"])
 POISON = Counter(
     "doorbuster_consumer_poison",
@@ -94,7 +95,7 @@ class Consumer:
             if self._held:
                 failpoints.reach("consumer.handled")
             self._held = []
-            await consumer.commit()
+            await self._commit(consumer)
         except KafkaError as error:
             # An outage or a rebalance: what was not committed is delivered again.
             telemetry.log().warning(
@@ -110,6 +111,20 @@ class Consumer:
             await self.close()
             raise
         return True
+
+    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit what was handled; the library itself would try for ever to commit to a topic that is deleted.
+
+        Joining anew forgets that topic. What was not committed of the others is delivered again.
+        """
+        try:
+            await asyncio.wait_for(consumer.commit(), COMMIT_SECONDS)
+        except TimeoutError as error:
+            telemetry.log().warning(
+                "consumer_interrupted", group=self._group, error="CommitTimeout"
+            )
+            await self.close()
+            raise ConnectionError("CommitTimeout") from error
 
     def _is_transient(self, error: Exception) -> bool:
         return isinstance(error, self._transient) or database.is_away(error)

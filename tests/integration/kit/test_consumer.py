@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from aiokafka.admin import AIOKafkaAdminClient
 
 from doorbuster.contracts import events
 from doorbuster.kit import bus, database
@@ -30,6 +31,31 @@ async def test_a_new_sale_topic_is_found_with_its_first_events(
     await broker.publish(bootstrap, name, [stories.paid(number) for number in range(1, 11)])
     # It looks every 2 s and then joins, which a busy machine makes longer; the library's default is 300 s.
     await pattern_reader.read(ids_of(range(1, 11)), within_seconds=15)
+
+
+async def test_a_topic_that_is_deleted_under_way_holds_up_no_other(
+    bootstrap: str, topic_prefix: str, pattern_reader: Any
+) -> None:
+    gone, other = (events.sale_topic(topic_prefix.rstrip("-"), drop) for drop in ("one", "two"))
+    for name in (gone, other):
+        await bus.ensure_topic(bootstrap, name, partitions=1, replication=1)
+    handled = pattern_reader.consumer._handle
+
+    async def delete_and_handle(deliveries: Any) -> None:
+        pattern_reader.consumer._handle = handled
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_topics([gone])
+        finally:
+            await admin.close()
+        await handled(deliveries)
+
+    pattern_reader.consumer._handle = delete_and_handle
+    await broker.publish(bootstrap, gone, [stories.paid(1)])
+    await pattern_reader.read(ids_of(range(1, 2)))
+    await broker.publish(bootstrap, other, [stories.paid(2)])
+    await pattern_reader.read(ids_of(range(2, 3)))
 
 
 async def test_a_batch_is_kept_while_its_store_is_away(
