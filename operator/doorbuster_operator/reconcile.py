@@ -72,7 +72,6 @@ class Reconciler:
         # What the watch told to be gone or made while we listed is newer than the lists.
         pools = [body for body in pools if body["metadata"]["uid"] not in self._gone]
         sales = [body for body in sales if body["metadata"]["uid"] not in self._gone]
-        self._is_listed = True
         for body in pools:
             self.on_pool(LISTED, body)
         for body in sales:
@@ -81,6 +80,7 @@ class Reconciler:
             self._forget_pool(gone)
         for gone in known_sales - {body["metadata"]["name"] for body in sales}:
             self._forget_sale(gone)
+        self._is_listed = True
         self._keep_all()
         if self._capacity is None:
             # Not before every sale is known: what no sale asks for is given back.

@@ -6,6 +6,7 @@ from typing import Any, assert_never
 
 import msgspec
 
+from doorbuster.contracts import control
 from doorbuster.kit import client
 from doorbuster_operator import metrics
 from doorbuster_operator.cluster import ClusterError, GoneError
@@ -23,6 +24,7 @@ REPORT_RETRY = timedelta(seconds=2)
 FOREIGN_RETRY = timedelta(seconds=60)
 COUNTERS_EVERY_SECONDS = 5.0
 UNREAD_GOOD_SECONDS = 2.0
+RELOAD = timedelta(seconds=2)
 BUSINESS_STATUSES = frozenset({409, 422})
 
 
@@ -43,6 +45,7 @@ class SaleSubject:
         self._report_failure: facts.Failure | None = None
         self._gate_failure: facts.Failure | None = None
         self._armed_at: datetime | None = None
+        self._unloaded_since: float | None = None
         self._unread: int | None = None
         self._unread_at = float("-inf")
         self._unread_failure: facts.Failure | None = None
@@ -85,19 +88,37 @@ class SaleSubject:
         again_at = await self._write(sale, seen, decision, notices, now)
         if decision.actions:  # more rounds than one pass takes: go on after a breath
             again_at = now + OUTAGE_RETRY
-        moments = [each for each in (decision.wake_at, again_at) if each is not None]
+        reload_at = None if self._unloaded_since is None else now + RELOAD
+        moments = [each for each in (decision.wake_at, again_at, reload_at) if each is not None]
         return min(moments, default=None)
 
     def _current(self) -> model.FlashSale | None:
         sale = self._world.sales.get(self.name)
         return sale if sale is not None and sale.uid == self._uid else None
 
+    def _steady(
+        self, sale: model.FlashSale, gate: control.SaleState | None
+    ) -> control.SaleState | None:
+        """Return the gate; permits that look lost for a moment only, while they are loaded anew, count as loaded."""
+        was_loaded = any(
+            each.type == "Armed" and each.status == "True" for each in sale.status.conditions
+        )
+        if gate is None or gate.armed_reason != "NotLoaded" or not was_loaded:
+            self._unloaded_since = None
+            return gate
+        now = self._world.monotonic()
+        since = self._unloaded_since
+        if since is not None and now - since >= RELOAD.total_seconds():
+            return gate
+        self._unloaded_since = now if since is None else since
+        return msgspec.structs.replace(gate, armed=True)
+
     def _look(self, sale: model.FlashSale, now: datetime) -> facts.Seen:
         inventory = self._world.inventory
         return facts.Seen(
             pools=self._world.pools_of(sale),
             silence=inventory.silence,
-            gate=inventory.gates.get(sale.uid),
+            gate=self._steady(sale, inventory.gates.get(sale.uid)),
             armed_at=self._armed_at,
             gate_failure=self._gate_failure,
             topic=self._topic,

@@ -68,17 +68,14 @@ def _phase_notices(sale: FlashSale, seen: Seen, phase: Phase) -> list[Notice]:
     before = sale.status.phase
     if before is phase:
         return []
-    epoch = max((item.epoch for item in seen.gate.items), default=0) if seen.gate else 0
+    # Not by the epoch: it also grows when nothing is sold or raised, and a restart would tell the edge again.
+    since = _since(by_type(sale.status.conditions).get("SoldOut"))
     if phase is Phase.SOLD_OUT:
-        return [
-            Notice(reason="SaleSoldOut", message="Every unit is paid.", key=f"soldout-{epoch}")
-        ]
+        key = f"soldout-{since}"
+        return [Notice(reason="SaleSoldOut", message="Every unit is paid.", key=key)]
     if phase is Phase.OPEN and before is Phase.SOLD_OUT:
-        return [
-            Notice(
-                reason="SaleReopened", message="There are units again.", key=f"reopened-{epoch}"
-            )
-        ]
+        key = f"reopened-{since}"
+        return [Notice(reason="SaleReopened", message="There are units again.", key=key)]
     if phase is Phase.CLOSED:
         return [Notice(reason="SaleClosed", message="Nothing is sold any more.", key="closed")]
     if phase is Phase.CANCELLED:
@@ -158,14 +155,13 @@ def _gate_notices(
     fresh: dict[str, Condition],
 ) -> list[Notice]:
     told = []
-    epoch = max((item.epoch for item in gate.items), default=0)
     old, new = before.get("Armed"), fresh["Armed"]
     if old is not None and old.status == "True" and new.reason == "GateLost":
-        key = f"lost-{epoch}"
+        key = f"lost-{_since(old)}"
         told.append(Notice(reason="GateLost", message=new.message, key=key, is_warning=True))
     if old is not None and old.reason == "GateLost" and new.status == "True":
         text = "The permits are loaded again."
-        told.append(Notice(reason="GateRestored", message=text, key=f"restored-{epoch}"))
+        told.append(Notice(reason="GateRestored", message=text, key=f"restored-{_since(old)}"))
     was_suspended, suspended = told_open(sale) == SUSPENDED, fresh["Open"].reason == SUSPENDED
     if suspended and not was_suspended:
         text = "Nobody can hold new units; holds stay payable."

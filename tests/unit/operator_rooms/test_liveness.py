@@ -127,6 +127,7 @@ async def test_a_list_does_not_forget_what_the_watch_told_to_be_made_meanwhile(r
 
 async def test_a_late_word_of_the_end_of_a_namesake_does_not_forget_its_successor(reconciler):
     subject, _ = reconciler
+    await subject.relist()
     subject.on_pool("ADDED", pool_body("p", "u2", 7))
     subject.on_pool("DELETED", pool_body("p", "u1", 6))
     assert subject.known_names == ({"p"}, set())

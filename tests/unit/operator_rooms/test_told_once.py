@@ -1,0 +1,119 @@
+"""What the crashes at every write found: edges that a restart told again, and a restart that looked too early."""
+
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from doorbuster_operator.conditions import condition
+from doorbuster_operator.pool import model as pool_model
+from doorbuster_operator.reconcile import Reconciler
+from doorbuster_operator.sale.lifecycle import decide
+from doorbuster_operator.sale.model import Phase, Status, Timeline
+from doorbuster_operator.sale_keeper import SaleSubject
+from doorbuster_operator.testing.builders import OPEN, after, build_gate, build_sale, build_seen
+
+OPENED = Status(phase=Phase.OPEN, timeline=Timeline(armed_time=after(-60), open_time=OPEN))
+
+
+def at_epoch(gate, epoch):
+    items = [msgspec.structs.replace(item, epoch=epoch) for item in gate.items]
+    return msgspec.structs.replace(gate, items=items)
+
+
+def keys(status, gate):
+    decision = decide(build_sale(status=status), build_seen(gate=gate), after(30))
+    return {notice.reason: notice.key for notice in decision.notices}
+
+
+def test_an_edge_has_one_key_whatever_epoch_a_process_sees():
+    gate = build_gate(available=0, sold=5, sold_out_time=after(20))
+    assert (
+        keys(OPENED, at_epoch(gate, 1))["SaleSoldOut"]
+        == (keys(OPENED, at_epoch(gate, 2))["SaleSoldOut"])
+    )
+    lost = build_gate(armed=False, armed_reason="RedisAway")
+    armed = msgspec.structs.replace(OPENED, conditions=[condition("Armed", True, "Loaded", "-")])
+    assert keys(armed, at_epoch(lost, 1))["GateLost"] == keys(armed, at_epoch(lost, 2))["GateLost"]
+
+
+def test_the_next_time_that_a_sale_is_sold_out_is_another_edge():
+    told = [
+        msgspec.structs.replace(
+            condition("SoldOut", False, "UnitsLeft", "-"), last_transition_time=after(seconds)
+        )
+        for seconds in (0, 20)
+    ]
+    first, second = (
+        keys(
+            msgspec.structs.replace(OPENED, conditions=[each]),
+            build_gate(available=0, sold=5, sold_out_time=after(20)),
+        )
+        for each in told
+    )
+    assert first["SaleSoldOut"] != second["SaleSoldOut"]
+
+
+def body(name, spec):
+    return {
+        "metadata": {
+            "namespace": "default",
+            "name": name,
+            "uid": name,
+            "resourceVersion": "1",
+        },
+        "spec": spec,
+    }
+
+
+POOL = body("pool", {"sku": "phone", "capacity": 5})
+SALE = body(
+    "sale",
+    {
+        "openTime": "2026-11-27T12:00:00Z",
+        "closeTime": "2026-11-27T12:10:00Z",
+        "items": [
+            {
+                "sku": "phone",
+                "poolName": "pool",
+                "price": {"currency": "USD", "amountMinor": 100},
+            }
+        ],
+    },
+)
+
+
+class Lists:
+    async def list(self, plural):
+        return [POOL] if plural == pool_model.PLURAL else [SALE]
+
+
+@pytest.fixture
+async def reconciler():
+    silent = SimpleNamespace(silence="-", fence=None, offset=None, stocks={}, gates={})
+    silent.now = lambda: OPEN
+    subject = Reconciler(cluster=Lists(), inventory=silent, topics=SimpleNamespace(), holder="one")
+    yield subject
+    await subject.stop()
+
+
+async def test_nothing_is_looked_at_before_everything_was_listed_once(reconciler):
+    reconciler.on_sale("ADDED", SALE)
+    assert reconciler.known_names == (set(), set()), "its pool would be taken for missing"
+    await reconciler.relist()
+    assert reconciler.known_names == ({"pool"}, {"sale"})
+
+
+def test_permits_that_are_loaded_anew_are_not_lost_for_a_moment():
+    world = SimpleNamespace(monotonic=lambda: now)
+    subject = SaleSubject(world, "drop", "sale-uid", lambda name: None)
+    sale = build_sale(status=Status(conditions=[condition("Armed", True, "Loaded", "-")]))
+    reloading = build_gate(armed=False, armed_reason="NotLoaded")
+    now = 100.0
+    assert subject._steady(sale, reloading).armed
+    now += 1.9
+    assert subject._steady(sale, reloading).armed
+    now += 0.2
+    assert not subject._steady(sale, reloading).armed
+    assert not subject._steady(sale, build_gate(armed=False, armed_reason="RedisAway")).armed
+    assert subject._steady(sale, reloading).armed, "it was something else in between"
