@@ -154,14 +154,27 @@ def _simulate(cluster: Cluster, options: argparse.Namespace) -> int:
 
 
 def _report(cluster: Cluster, options: argparse.Namespace) -> int:
-    name = options.name
+    """Print the final report, also of a sale that is gone, but none of an earlier sale of the same name."""
+    name, is_json = options.name, options.output == "json"
+    written, sale = _written(cluster, name), None
     try:
-        told = report.final(cluster.config_map(report.config_map_name(name)), name, options.output)
+        sale = model.sale(cluster.sale(name))
     except errors.NotFoundError:
-        body = cluster.sale(name)
-        told = report.interim(model.sale(body), body, options.output)
-    print(told)
+        if written is None:
+            raise
+    if written is not None and (sale is None or report.is_about(written, sale)):
+        print(written[report.JSON_KEY if is_json else report.TEXT_KEY].rstrip("\n"))
+    elif sale is not None:
+        figures = report.interim(sale)
+        print(json.dumps(figures, indent=2) if is_json else report.text(figures))
     return DONE
+
+
+def _written(cluster: Cluster, name: str) -> Mapping[str, str] | None:
+    try:
+        return report.final(cluster.config_map(report.config_map_name(name)), name)
+    except errors.NotFoundError:
+        return None
 
 
 def _shown(body: Body) -> Body:

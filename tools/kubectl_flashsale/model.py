@@ -29,6 +29,7 @@ class Metadata(_Read, frozen=True, kw_only=True):
 
     name: str
     namespace: str = ""
+    uid: str = ""
     generation: int = 1
     labels: dict[str, str] = {}
     creation_timestamp: datetime | None = None

@@ -1,11 +1,13 @@
 """What a sale brought: the operator's final report, or while the sale lives what its status tells (pure)."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from .errors import ClusterError
 from .model import GROUP, FlashSale
 from .table import aligned
+from .times import stamp
 
 SALE_LABEL = f"{GROUP}/flashsale"
 JSON_KEY = "report.json"
@@ -17,36 +19,74 @@ def config_map_name(name: str) -> str:
     return f"{name}-report"
 
 
-def final(config_map: Any, name: str, output: str) -> str:
-    """Return the final report as text or JSON. Raises ClusterError when the ConfigMap is no report of this sale."""
+def final(config_map: Any, name: str) -> Mapping[str, str]:
+    """Return the data of a final report. Raises ClusterError when the ConfigMap is none of a sale of this name."""
     labels, data = config_map.metadata.labels or {}, config_map.data or {}
-    key = JSON_KEY if output == "json" else TEXT_KEY
-    if labels.get(SALE_LABEL) != name or key not in data:
+    if labels.get(SALE_LABEL) != name or not {JSON_KEY, TEXT_KEY} <= data.keys():
         raise ClusterError(
             f'error: ConfigMap "{config_map_name(name)}" is no report of FlashSale "{name}"'
         )
-    return str(data[key]).rstrip("\n")
+    found: Mapping[str, str] = data
+    return found
 
 
-def interim(sale: FlashSale, body: dict[str, Any], output: str) -> str:
-    """Return what the status of a living sale tells; ``body`` is the sale as the API server has it."""
-    status = body.get("status", {})
-    told = {
+def is_about(data: Mapping[str, str], sale: FlashSale) -> bool:
+    """Tell whether a final report is of this very sale, and not of an earlier one of the same name."""
+    try:
+        uid = json.loads(data[JSON_KEY])["uid"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return bool(uid == sale.metadata.uid)
+
+
+def interim(sale: FlashSale) -> dict[str, Any]:
+    """Return what the status of a living sale tells, named as in the final report."""
+    line, counted = sale.status.timeline, sale.status.inventory
+    moments = {
+        "announcedOpenTime": sale.spec.open_time,
+        "armedTime": line.armed_time,
+        "openTime": line.open_time,
+        "firstReservationTime": line.first_reservation_time,
+        "soldOutTime": line.sold_out_time,
+        "closeTime": line.close_time,
+    }
+    return {
+        "isFinal": False,
         "namespace": sale.metadata.namespace,
         "name": sale.metadata.name,
-        "isFinal": False,
+        "uid": sale.metadata.uid,
+        "generation": sale.metadata.generation,
         "phase": sale.status.phase,
-        "summary": sale.status.summary,
-        "timeline": status.get("timeline", {}),
-        "inventory": status.get("inventory", {}),
-        "items": body["spec"]["items"],
+        "times": {key: None if when is None else stamp(when) for key, when in moments.items()},
+        "firstReservationDelayMillis": line.open_latency_millis,
+        "items": [
+            {
+                "sku": item.sku,
+                "currency": item.price.currency,
+                "priceMinor": item.price.amount_minor,
+            }
+            for item in sale.spec.items
+        ],
+        "totals": {
+            "capacity": None if counted is None else counted.capacity,
+            "sold": None if counted is None else counted.sold,
+        },
     }
-    if output == "json":
-        return json.dumps(told, indent=2)
+
+
+def text(figures: Mapping[str, Any]) -> str:
+    """Return an interim report for people."""
+    phase = figures["phase"] or "Not seen by the operator yet"
     rows = [
-        ("Sale", f"{sale.metadata.namespace}/{sale.metadata.name}"),
-        ("Phase", f"{sale.status.phase or '-'}; the final report comes when the sale has settled"),
-        *((name, str(value)) for name, value in told["timeline"].items()),
-        *((f"units {name}", str(value)) for name, value in told["inventory"].items()),
+        *figures["times"].items(),
+        ("firstReservationDelayMillis", figures["firstReservationDelayMillis"]),
+        *figures["totals"].items(),
     ]
-    return "\n".join(aligned(rows))
+    return "\n".join(
+        [
+            f"FlashSale {figures['namespace']}/{figures['name']}",
+            f"{phase}. The final report is written when the sale has settled.",
+            "",
+            *aligned([(key, "-" if value is None else str(value)) for key, value in rows]),
+        ]
+    )

@@ -12,6 +12,7 @@ _BODY: dict[str, Any] = {
     "metadata": {
         "name": "drop",
         "namespace": "shop",
+        "uid": "u-1",
         "generation": 2,
         "creationTimestamp": "2030-11-29T09:00:00Z",
     },

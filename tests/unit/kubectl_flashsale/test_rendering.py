@@ -1,6 +1,5 @@
 """What the plugin prints: tables, the story of a sale, its changes, its report."""
 
-import json
 import pathlib
 import types
 from datetime import UTC, datetime
@@ -113,22 +112,27 @@ def config_map(name="drop", **data):
     )
 
 
-def test_final_report_is_printed_as_the_operator_wrote_it():
-    written = config_map(**{"report.json": '{"sold":5}\n', "report.txt": "5 sold\n"})
-    assert report.final(written, "drop", "json") == '{"sold":5}'
-    assert report.final(written, "drop", "table") == "5 sold"
+def test_final_report_is_that_of_this_very_sale(body):
+    written = config_map(**{"report.json": '{"uid":"u-1"}', "report.txt": "5 sold\n"})
+    data = report.final(written, "drop")
+    assert data["report.txt"] == "5 sold\n"
+    assert report.is_about(data, model.sale(body()))
+    assert not report.is_about({"report.json": '{"uid":"u-0"}'}, model.sale(body()))
+    assert not report.is_about({"report.json": "torn"}, model.sale(body()))
 
 
 def test_foreign_config_map_is_no_report():
-    for foreign in (config_map(name="other", **{"report.txt": "x"}), config_map()):
+    whole = {"report.json": "{}", "report.txt": ""}
+    for foreign in (config_map("other", **whole), config_map(), config_map(**{"report.txt": ""})):
         with pytest.raises(errors.ClusterError, match="is no report of FlashSale"):
-            report.final(foreign, "drop", "table")
+            report.final(foreign, "drop")
 
 
-def test_living_sale_has_an_interim_report(body):
-    told = json.loads(report.interim(model.sale(body()), body(), "json"))
-    assert (told["isFinal"], told["inventory"]["sold"]) == (False, 3)
-    assert "units sold" in report.interim(model.sale(body()), body(), "table")
+def test_living_sale_has_an_interim_report_in_the_words_of_the_final_one(body):
+    figures = report.interim(model.sale(body()))
+    assert (figures["isFinal"], figures["totals"]) == (False, {"capacity": 5, "sold": 3})
+    assert figures["times"]["openTime"] == "2030-11-29T12:00:00Z"
+    assert report.text(figures).splitlines()[1].startswith("Open. The final report is written")
 
 
 def test_object_of_another_shape_is_an_error_with_its_name(body):
