@@ -230,6 +230,7 @@ class FakeCluster:
         self.config_maps: dict[str, dict[str, Any]] = {}
         self.lists = 0
         self.refuses_lists = False
+        self.refused_minimums: set[str] = set()
         self.on_write: OnWrite = lambda what: nullcontext()
 
     def put(self, plural: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -325,6 +326,8 @@ class FakeCluster:
         found = self.autoscalers.get(scaler.name)
         if found is None or found["metadata"]["uid"] != scaler.uid:
             raise GoneError(scaler.name)
+        if scaler.name in self.refused_minimums:
+            raise ClusterError("403 Forbidden: patch is not allowed (fake)")
         with self.on_write(f"minimum {scaler.name} {minimum}"):
             changed = {**found, "spec": {**found["spec"], "minReplicas": minimum}}
             self.autoscalers[scaler.name] = changed
