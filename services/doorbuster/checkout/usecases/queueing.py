@@ -12,9 +12,8 @@ from doorbuster.checkout.ports import WaitingRooms
 
 from . import meters
 
-MOST_RETRY_SECONDS = (
-    60  # who is far behind looks again: the rate may rise, or the last unit be sold
-)
+# Who is far behind looks again meanwhile: the rate may rise, or the last unit be sold.
+MOST_RETRY_SECONDS = 60
 _INSIDE = escrow.Place(position=0, wait_seconds=0.0)
 
 
