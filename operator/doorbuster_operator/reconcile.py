@@ -94,16 +94,22 @@ class Reconciler:
 
         A sale that is looked at before its pools are known would take them for missing.
         """
-        for name, pool in self._world.pools.items():
-            if name not in self._pools:
-                pool_subject = PoolSubject(self._world, name, pool.uid, self._pool_changed)
-                self._pools[name] = (pool_subject, self._keep(pool_subject))
-                self._pool_changed(name)
-        for name, sale in self._world.sales.items():
-            if name not in self._sales:
-                sale_subject = SaleSubject(self._world, name, sale.uid, self._sale_changed)
-                self._sales[name] = (sale_subject, self._keep(sale_subject))
-                self._sale_changed(name)
+        for pool in self._world.pools.values():
+            self._keep_pool(pool)
+        for sale in self._world.sales.values():
+            self._keep_sale(sale)
+
+    def _keep_pool(self, pool: pool_model.InventoryPool) -> None:
+        if pool.name not in self._pools:
+            subject = PoolSubject(self._world, pool.name, pool.uid, self._pool_changed)
+            self._pools[pool.name] = (subject, self._keep(subject))
+            self._pool_changed(pool.name)
+
+    def _keep_sale(self, sale: sale_model.FlashSale) -> None:
+        if sale.name not in self._sales:
+            subject = SaleSubject(self._world, sale.name, sale.uid, self._sale_changed)
+            self._sales[sale.name] = (subject, self._keep(subject))
+            self._sale_changed(sale.name)
 
     @property
     def known_names(self) -> tuple[set[str], set[str]]:
@@ -132,6 +138,8 @@ class Reconciler:
             if known is not None and known.uid == body["metadata"]["uid"]:
                 self._forget_sale(name)
             return
+        if _is_known(self._world.sales.get(name), body):
+            return
         try:
             sale = sale_model.parse(body)
         except (msgspec.ValidationError, KeyError) as error:
@@ -146,7 +154,7 @@ class Reconciler:
         if not self._is_listed:
             return
         if name not in self._sales:
-            self._keep_all()
+            self._keep_sale(sale)
             return
         self._sales[name][1].wake()
         self._wake_pools_of(sale)
@@ -162,6 +170,8 @@ class Reconciler:
             if known is not None and known.uid == body["metadata"]["uid"]:
                 self._forget_pool(name)
             return
+        if _is_known(self._world.pools.get(name), body):
+            return
         try:
             pool = pool_model.parse(body)
         except (msgspec.ValidationError, KeyError) as error:
@@ -173,7 +183,7 @@ class Reconciler:
         if not self._world.keep_pool(pool) or not self._is_listed:
             return
         if name not in self._pools:
-            self._keep_all()
+            self._keep_pool(pool)
             return
         self._pools[name][1].wake()
         self._pool_changed(name)
@@ -375,3 +385,15 @@ class Reconciler:
         if self._capacity is not None:
             keepers.append(self._capacity)
         await asyncio.gather(*(keeper.stop() for keeper in keepers))
+
+
+def _is_known(
+    known: sale_model.FlashSale | pool_model.InventoryPool | None, body: Mapping[str, Any]
+) -> bool:
+    """Tell whether this very state, or a newer one, was taken already: most of a list says nothing new."""
+    metadata = body["metadata"]
+    return (
+        known is not None
+        and known.uid == metadata["uid"]
+        and known.version >= int(metadata["resourceVersion"])
+    )

@@ -51,6 +51,7 @@ class SaleSubject:
         self._unread_failure: facts.Failure | None = None
         self._counted_at = float("-inf")
         self._told: set[str] = set()
+        self._measured: model.Phase | None = None
         self._uid = uid
         self.name = name
         self.is_watched = False
@@ -314,6 +315,9 @@ class SaleSubject:
             metrics.OPEN_DELAY.observe(latency / 1000)
         if seen.offset is not None:
             metrics.CLOCK_OFFSET.set(seen.offset / timedelta(seconds=1))
+        if decision.phase is self._measured:
+            return
+        self._measured = decision.phase
         for phase in model.Phase:
             value = 1 if phase is decision.phase else 0
             metrics.SALE_PHASE.labels(f"{sale.namespace}.{sale.name}", str(phase)).set(value)
