@@ -11,13 +11,25 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import kopf
+from typing_extensions import override
 
 from doorbuster.kit import telemetry
+from doorbuster_operator.cluster import count_forbidden
 from doorbuster_operator.pool import model as pool_model
 from doorbuster_operator.sale import model as sale_model
 
 STOP_SECONDS = 0.5
 Take = Callable[[str | None, Mapping[str, Any]], None]
+
+
+class MissingRights(logging.Handler):
+    """Counts the rights that kopf misses: it tells of them in its log and nowhere else."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if getattr(error, "status", None) == 403:
+            count_forbidden(str(error))
 
 
 def build_registry(*, on_sale: Take, on_pool: Take) -> kopf.OperatorRegistry:
@@ -64,7 +76,9 @@ async def watching(
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Watch one namespace while the context is open; the task ends only when kopf does."""
     # kopf tells of every event that it handled; we tell what came of it.
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+    log, rights = logging.getLogger("kopf"), MissingRights()
+    log.setLevel(logging.WARNING)
+    log.addHandler(rights)
     stop = asyncio.Event()
     tasks = await kopf.spawn_tasks(
         stop_flag=stop,
@@ -80,6 +94,7 @@ async def watching(
         yield task
     finally:
         task.cancel()
+        log.removeHandler(rights)
         stop.set()
         _, running = await asyncio.wait(tasks, timeout=STOP_SECONDS)
         for each in running:
