@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import urllib3.exceptions
+import yaml
 from kubernetes import client, config, watch
 
 from . import errors, model
@@ -17,6 +18,8 @@ MAX_PAGES = 200
 QUIET_SECONDS = 5.0  # a watch that saw nothing so long begins anew
 SLACK_SECONDS = 5.0  # the API server ends a watch itself; this much later it counts as lost
 GONE = 410
+# What the client's loader makes of a kubeconfig that is absent, torn or none at all.
+UNUSABLE = (config.ConfigException, OSError, TypeError, ValueError, KeyError, yaml.YAMLError)
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
@@ -54,7 +57,7 @@ def _settings(access: Access) -> tuple[client.Configuration, str]:
         config.load_kube_config(
             access.kubeconfig, context=access.context, client_configuration=settings
         )
-    except (config.ConfigException, OSError, TypeError) as error:
+    except UNUSABLE as error:
         raise errors.ClusterError(f"error: the kubeconfig cannot be used: {error}") from error
     settings.retries = False
     return settings, access.namespace or chosen["context"].get("namespace") or "default"
@@ -64,7 +67,7 @@ def contexts(kubeconfig: str | None) -> list[str]:
     """Return the names of the kubeconfig's contexts; none when it cannot be read."""
     try:
         return [each["name"] for each in config.list_kube_config_contexts(kubeconfig)[0]]
-    except (config.ConfigException, OSError, TypeError):
+    except UNUSABLE:
         return []
 
 

@@ -42,13 +42,14 @@ def of_answer(error: ApiException) -> ClusterError:
 
 def of_connection(error: urllib3.exceptions.HTTPError, host: str) -> ClusterError:
     """Return why the API server at ``host`` could not be asked."""
-    causes = list(_causes(error))
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+    if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
         return ClusterError(
             f"The connection to the server {host.partition('://')[2]} was refused"
             " - did you specify the right host or port?"
         )
-    if any(isinstance(cause, urllib3.exceptions.TimeoutError) for cause in causes):
+    # urllib3 counts a host that has no address among those that are slow.
+    is_unknown = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not is_unknown:
         return ClusterError(f"Unable to connect to the server: {host} did not answer in time")
     return ClusterError(f"Unable to connect to the server: {error}")
 

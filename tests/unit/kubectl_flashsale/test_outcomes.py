@@ -10,7 +10,7 @@ import pytest
 import urllib3.exceptions
 from kubernetes.client import ApiException
 
-from kubectl_flashsale import errors, model, simulate, waiting
+from kubectl_flashsale import cluster, errors, model, simulate, waiting
 
 
 def outcome(body, goal):
@@ -86,6 +86,23 @@ def test_silent_server_is_named():
     slow = urllib3.exceptions.ReadTimeoutError(None, "/", "slow")
     said = str(errors.of_connection(slow, "https://10.0.0.1:6443"))
     assert said == "Unable to connect to the server: https://10.0.0.1:6443 did not answer in time"
+
+
+def test_host_without_an_address_is_not_called_slow():
+    unknown = urllib3.exceptions.NameResolutionError("nowhere.example", None, OSError("unknown"))
+    assert "Failed to resolve" in str(errors.of_connection(unknown, "https://nowhere.example"))
+
+
+@pytest.mark.parametrize("text", ["}{", "hello", "[]", "contexts: 3", ""])
+def test_torn_kubeconfig_is_an_error_and_completes_nothing(text, tmp_path):
+    path = tmp_path / "config"
+    path.write_text(text)
+    with (
+        pytest.raises(errors.ClusterError, match=r"^error: the kubeconfig cannot be used"),
+        cluster.connect(cluster.Access(kubeconfig=str(path))),
+    ):
+        pass
+    assert cluster.contexts(str(path)) == []
 
 
 def test_crowd_is_refused_where_the_sale_is_not_marked_as_a_test(body):
