@@ -12,7 +12,7 @@ from devstack.stack import Stack
 from doorbuster.kit import client
 from doorbuster_operator.testing.cluster import RefusedByServerError
 
-from . import capacity, pools, sales  # noqa: F401 (they enter their mutations)
+from . import capacity, pools, sales, topics  # noqa: F401 (they enter their mutations)
 from .stage import Stage
 from .table import MUTATIONS, Verdict
 
