@@ -8,6 +8,7 @@ BIN := .venv/bin
 BUYERS ?= 1000
 UNITS ?= 5
 SEEDS ?= 10
+SALES ?= 1000
 FIRST ?= 1
 # Tests run in groups, so many at once, each on servers of its own; the longest first, so that none is left alone at the end.
 AT_ONCE ?= 4
@@ -68,6 +69,10 @@ chaos: servers ## SEEDS=10 sales while processes, stores and the broker are kill
 
 chaos-rows: servers ## every row of the crash table on the real stack (tests/chaos)
 	@$(BIN)/pytest -q tests/chaos
+
+.PHONY: bench-operator
+bench-operator: servers ## the operator's bars at SALES=1000 sales and as many pools, on a real API server
+	@PYTHONPATH=tests/bench $(BIN)/python tests/bench/operator_bars.py --sales $(SALES)
 
 bench-sale: servers ## 1,000 buyers for 5 units: the figures of the README
 	@$(BIN)/python tests/bench/sale.py
