@@ -166,9 +166,9 @@ def _gate_notices(
     if suspended and not was_suspended:
         text = "Nobody can hold new units; holds stay payable."
         told.append(
-            Notice(reason="SaleSuspended", message=text, key=f"suspended-{gate.generation}")
+            Notice(reason="SaleSuspended", message=text, key=f"suspended-{sale.generation}")
         )
     if was_suspended and not suspended:
         text = "Units can be held again."
-        told.append(Notice(reason="SaleResumed", message=text, key=f"resumed-{gate.generation}"))
+        told.append(Notice(reason="SaleResumed", message=text, key=f"resumed-{sale.generation}"))
     return told

@@ -117,3 +117,16 @@ def test_permits_that_are_loaded_anew_are_not_lost_for_a_moment():
     assert not subject._steady(sale, reloading).armed
     assert not subject._steady(sale, build_gate(armed=False, armed_reason="RedisAway")).armed
     assert subject._steady(sale, reloading).armed, "it was something else in between"
+
+
+def test_a_resumed_sale_is_told_once_whichever_generation_the_gate_is_of_yet():
+    suspended = msgspec.structs.replace(
+        OPENED, conditions=[condition("Open", False, "Suspended", "-")]
+    )
+    told = set()
+    for generation in (3, 4):
+        gate = build_gate(generation=generation)
+        sale = build_sale(status=suspended, generation=4)
+        decision = decide(sale, build_seen(gate=gate), after(30))
+        told |= {each.key for each in decision.notices if each.reason == "SaleResumed"}
+    assert len(told) == 1
