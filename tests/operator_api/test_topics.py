@@ -43,7 +43,9 @@ async def retention_millis(bootstrap, name):
 
 async def test_a_topic_is_made_once_and_follows_its_sale(bootstrap, topic):
     topics = KafkaTopics(bootstrap)
+    assert not await topics.exists(topic)
     assert (await topics.ensure(wanted(topic))).partitions == 2
+    assert await topics.exists(topic)
     assert (await topics.ensure(wanted(topic))).partitions == 2
     assert await retention_millis(bootstrap, topic) == 7_200_000
     grown = await topics.ensure(wanted(topic, partitions=4, retention_seconds=3600))
@@ -88,5 +90,7 @@ async def test_an_outage_is_no_refusal(topic):
     topics = KafkaTopics("127.0.0.1:1")
     with pytest.raises(TopicsUnavailableError):
         await topics.ensure(wanted(topic))
+    with pytest.raises(TopicsUnavailableError):
+        await topics.exists(topic)
     with pytest.raises(TopicsUnavailableError):
         await topics.unread(topic)
