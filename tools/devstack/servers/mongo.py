@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pymongo
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import CollectionInvalid, OperationFailure, PyMongoError
 from typing_extensions import override
 
 from devstack import probe
@@ -138,6 +138,9 @@ class MongoServer(Part):
                 _make_account(client, service, password, [{"role": "dbOwner", "db": service}])
             reads = [{"role": "read", "db": service} for service in SERVICES]
             _make_account(client, CAPTURE, site.secret("cdc-mongo"), reads)
+            # Debezium takes an account that sees no database yet for one without any rights.
+            with contextlib.suppress(CollectionInvalid):
+                client["product"].create_collection("products")
 
     @override
     def exports(self, site: Site) -> dict[str, str]:
