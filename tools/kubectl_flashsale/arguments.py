@@ -62,7 +62,7 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     }
     for name, parser in made.items():
         if name != "list":
-            parser.add_argument("name", metavar="NAME", help="the FlashSale")
+            parser.add_argument("name", type=_read(_name), metavar="NAME", help="the FlashSale")
     _add_flags(made)
     return root, made
 
@@ -143,6 +143,12 @@ def _add_output(parser: Parser, *formats: str) -> None:
         metavar="FORMAT",
         help=f"{', '.join(formats)} ({formats[0]})",
     )
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError("a name may not be empty")
+    return text
 
 
 def _crowd(text: str) -> int:

@@ -51,6 +51,7 @@ def test_common_flags_stand_before_or_after_the_command():
         "",
         "fly",
         "get",
+        "get ",
         "list -o tree",
         "extend drop",
         "extend drop --by 1m --until 2030-11-29T12:00:00Z",
@@ -61,7 +62,7 @@ def test_common_flags_stand_before_or_after_the_command():
 )
 def test_mistakes_end_with_1_as_in_kubectl(line, capsys):
     with pytest.raises(SystemExit) as ended:
-        arguments.parse(line.split())
+        arguments.parse(line.split(" "))
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith("error: ")
 
