@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from doorbuster.contracts import control
 from doorbuster.kit import client, clock, telemetry
 
@@ -208,19 +210,13 @@ class Inventory:
     def _differs(old: control.SaleState | None, new: control.SaleState) -> bool:
         if old is None:
             return True
-        return _timeless(old) != _timeless(new)
+        # When it was read does not matter. Every gate is compared every second while a sale is live.
+        return (
+            msgspec.structs.replace(new, server_time=old.server_time, revision=old.revision) != old
+        )
 
 
 def _check_fence(error: client.RefusedError, stored_generation: int, generation: int) -> None:
     """Tell a newer leader from an older generation: both are refused with the same code."""
     if error.code == "STALE_EPOCH" and stored_generation <= generation:
         raise FencedError(error.detail or "the fence is stale") from error
-
-
-def _timeless(gate: control.SaleState) -> tuple[object, ...]:
-    """Return what of a gate matters: all but the time at which it was read."""
-    return tuple(
-        getattr(gate, name)
-        for name in gate.__struct_fields__
-        if name not in {"server_time", "revision"}
-    )

@@ -24,6 +24,8 @@ from doorbuster_operator.sale.facts import TopicSeen, TopicWanted
 ADMIN_SECONDS = 5.0
 READ_BACK_ATTEMPTS = 20
 READ_BACK_PAUSE_SECONDS = 0.1
+# Sales that end together count together, and each count opens connections of its own.
+COUNTS_AT_ONCE = 4
 
 
 class TopicRefusedError(Exception):
@@ -45,6 +47,7 @@ class KafkaTopics:
         # An outage is told once a try, by us; the library would tell it in its own words as well.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         self._bootstrap = bootstrap
+        self._turns = asyncio.Semaphore(COUNTS_AT_ONCE)
         self._coalescer: Coalescer[TopicWanted, TopicSeen] = Coalescer(
             self._ensure_all, max_batch=200, max_in_flight=1
         )
@@ -86,7 +89,7 @@ class KafkaTopics:
 
         A group counts when it has read anything of the topic; events that nobody has read count once.
         """
-        async with self._admin() as admin:
+        async with self._turns, self._admin() as admin:
             described = await admin.describe_topics([name])
             partitions = [
                 TopicPartition(name, each["partition"])
@@ -112,7 +115,7 @@ class KafkaTopics:
 
     async def delete(self, name: str) -> None:
         """Delete a topic; one that is not there is fine."""
-        async with self._admin() as admin:
+        async with self._turns, self._admin() as admin:
             answer = await admin.delete_topics([name])
             for _topic, code in answer.topic_error_codes:
                 error = for_code(code)
