@@ -164,7 +164,9 @@ def _open(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> Condition
 
 
 def _suspended(sale: FlashSale, gate: control.SaleState, now: datetime) -> Condition:
-    if sale.spec.desired_state == "Suspended":
+    # Until the edit that resumes it has reached the gate, a sale is what it was, and not held for its capacity.
+    is_resuming = told_open(sale) == SUSPENDED and gate.generation < sale.generation
+    if sale.spec.desired_state == "Suspended" or is_resuming:
         return condition("Open", False, SUSPENDED, "The sale is suspended; holds stay payable.")
     if now < gate.open_time:
         why = "The gate is kept shut until the capacity is warm."
