@@ -14,6 +14,7 @@ from .domain.queries import PageTooDeepError
 from .ports import QueryRefusedError
 from .routes import SearchRoutes
 from .storage import open_index
+from .usecases.bury import GhostSweep, Undertaker
 from .usecases.fill import Filler
 from .usecases.follow import Follower
 from .usecases.live import LiveView
@@ -23,6 +24,7 @@ NAME = "search"
 SALES_SECONDS = 1.0
 PROBE_SECONDS = 0.5
 FILL_SECONDS = 2.0
+GHOST_SECONDS = 1800.0
 ERRORS: dict[type[Exception], web.ErrorShape] = {
     PageTooDeepError: web.ErrorShape(
         status=422, code="PAGE_TOO_DEEP", title="This page lies too deep"
@@ -63,13 +65,17 @@ async def build() -> AsyncIterator[process.Service]:
         live = LiveView(stock=stock, inventory=InventoryClient(inventory))
         search = Search(index=index, products=products, live=live)
         filler = Filler(index, products)
+        undertaker = Undertaker(index, products)
+        ghosts = GhostSweep(index, undertaker)
         for name, step, seconds in (
             ("sales", live.refresh, SALES_SECONDS),
             ("index_probe", search.probe, PROBE_SECONDS),
             ("index_fill", filler.fill_first, FILL_SECONDS),
+            ("ghost_sweep", ghosts.step, GHOST_SECONDS),
         ):
             await stack.enter_async_context(process.repeating(name, step, every_seconds=seconds))
-        taking = consumers(settings.kafka_bootstrap, settings.cdn_url, Follower(index, products))
+        follower = Follower(index, undertaker)
+        taking = consumers(settings.kafka_bootstrap, settings.cdn_url, follower)
         for name, taker in taking.items():
             await stack.enter_async_context(consumer.consuming(taker, name))
         app = web.create_app(

@@ -42,6 +42,9 @@ class ProductIndex(Protocol):
     async def versions(self, alias: str, product_ids: Sequence[str]) -> dict[str, int]:
         """Return the versions of those that are there."""
 
+    async def living(self, *, after: str, limit: int) -> list[str]:
+        """Return a page of the ids of all products that are not deleted, in order from after ``after``."""
+
     async def ensure(self) -> bool:
         """Make the first index unless there is one; tells whether it still has to be filled."""
 

@@ -84,6 +84,20 @@ class ElasticsearchIndex:
             return {}
         return {doc["_id"]: doc["_version"] for doc in answer["docs"] if doc.get("found")}
 
+    async def living(self, *, after: str, limit: int) -> list[str]:
+        """Return a page of the ids of all products that are not deleted; raises IndexAwayError."""
+        with _translated():
+            answer = await self._client.search(
+                index=documents.ALIAS,
+                query={"bool": {"filter": [{"term": {"gone": False}}]}},
+                sort=[{"product_id": "asc"}],
+                search_after=[after],
+                size=limit,
+                source=False,
+                track_total_hits=False,
+            )
+        return [hit["_id"] for hit in answer["hits"]["hits"]]
+
     async def ensure(self) -> bool:
         """Make the first index unless there is one; tells whether it still has to be filled."""
         with _translated():

@@ -25,7 +25,7 @@ from doorbuster.search.domain import documents
 from doorbuster.search.ports import Write
 from doorbuster.testing import processes
 
-WITHIN_SECONDS = 120.0
+WITHIN_SECONDS = 300.0  # at load 40 Elasticsearch takes 200 s to start
 PRODUCTS = 240
 KILLED = 86  # how a process ends at a failpoint
 
@@ -239,10 +239,9 @@ async def test_a_killed_elasticsearch_means_degraded_answers_until_it_is_back(
         assert found["degraded"]
         assert len(found["products"]) == 5
         started = time.monotonic()
-        assert (await world.ask(page=501, size=20))[
-            0
-        ] == 422  # the same process, and nobody is asked
+        status, _ = await world.ask(page=501, size=20)  # the same process, and nobody is asked
         yardstick.append(time.monotonic() - started)
+        assert status == 422
     # What a call takes that asks nobody is the machine's; a degraded search is four of them, and its own 200 ms.
     assert statistics.median(took) < 0.2 + 4 * statistics.median(yardstick), (took, yardstick)
     await asyncio.to_thread(stack.start, "elasticsearch")
@@ -266,3 +265,8 @@ async def test_old_and_repeated_writes_are_left_out_by_elasticsearch_itself(worl
         assert await index.write(documents.ALIAS, [write]) == 0
         assert await index.write(documents.NEXT_ALIAS, [write]) == 0  # nothing is being built
         assert await index.versions(documents.ALIAS, [newer.product_id]) == {newer.product_id: 6}
+        await index.mark_filled(documents.ALIAS)  # which makes all of it visible
+        living = sorted(found.product_id for found in world.product.entries)
+        living.remove(newer.product_id)
+        assert await index.living(after="", limit=100) == living[:100]
+        assert await index.living(after=living[99], limit=PRODUCTS) == living[100:]

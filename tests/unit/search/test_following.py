@@ -13,6 +13,7 @@ from doorbuster.kit import ids
 from doorbuster.kit.consumer import Delivery
 from doorbuster.search.domain import changes, documents
 from doorbuster.search.ports import Write
+from doorbuster.search.usecases.bury import PAGE, GhostSweep, Undertaker
 from doorbuster.search.usecases.fill import Filler
 from doorbuster.search.usecases.follow import Follower
 
@@ -43,6 +44,11 @@ class FakeIndex:
     async def versions(self, alias: str, product_ids: Sequence[str]) -> dict[str, int]:
         found = self.stored[alias]
         return {name: found[name].version for name in product_ids if name in found}
+
+    async def living(self, *, after: str, limit: int) -> list[str]:
+        stored = sorted(self.stored[documents.ALIAS].items())
+        names = [name for name, write in stored if not write.document["gone"] and name > after]
+        return names[:limit]
 
     async def ensure(self) -> bool:
         return not self.filled
@@ -116,7 +122,7 @@ async def take_in(follower: Follower, *seen: changes.Change) -> None:
 
 def following() -> tuple[Follower, FakeIndex, FakeProducts]:
     index, products = FakeIndex(), FakeProducts()
-    return Follower(index, products), index, products
+    return Follower(index, Undertaker(index, products)), index, products
 
 
 def test_a_captured_document_is_read_as_product_would_list_it() -> None:
@@ -206,3 +212,33 @@ async def test_the_first_index_is_filled_once() -> None:
     index.stored.clear()
     await filler.fill_first()
     assert index.title() is None
+
+
+async def test_a_product_whose_deletion_was_never_told_is_buried_by_the_sweep() -> None:
+    _, index, products = following()
+    sold = record(7).entry
+    assert sold is not None
+    names = sorted(ids.product_id(f"phone-{number}") for number in range(PAGE + 2))
+    for name in names:
+        write = Write(product_id=name, version=7, document={"gone": False, "title": name})
+        await index.write(documents.ALIAS, [write])
+        products.entries[name] = sold
+    for ghost in (names[3], names[PAGE + 1]):
+        del products.entries[ghost]
+    sweep = GhostSweep(index, Undertaker(index, products))
+    assert await sweep.step(), "there is a second page"
+    assert not await sweep.step()
+    left = await index.living(after="", limit=2 * PAGE)
+    assert left == [name for name in names if name in products.entries]
+    assert index.stored[documents.ALIAS][names[3]].version == 8
+    assert await sweep.step(), "it begins again"
+
+
+async def test_a_ghost_that_is_sold_again_comes_back_after_its_burial() -> None:
+    follower, index, products = following()
+    await take_in(follower, record(7))
+    sweep = GhostSweep(index, Undertaker(index, products))
+    assert not await sweep.step()
+    assert index.title() is None
+    await take_in(follower, record(9, "Phone again"))  # as product counts on: 8 was its deletion
+    assert index.title() == "Phone again"
