@@ -1,6 +1,7 @@
 """The operator as a process, on the real API server, inventory service, PostgreSQL, Redis and Kafka."""
 
 import asyncio
+import json
 import secrets
 import signal
 import time
@@ -16,6 +17,7 @@ from doorbuster_operator import cluster
 from doorbuster_operator.conditions import by_type
 from doorbuster_operator.sale import model
 from doorbuster_operator.testing.cluster import Kube, RefusedByServerError
+from doorbuster_operator.testing.workloads import Workloads
 
 ALLOW = {"metadata": {"annotations": {"doorbuster.dev/allow-delete": "true"}}}
 
@@ -155,6 +157,13 @@ async def topics(bootstrap):
         await admin.close()
 
 
+async def report_of(servers, name):
+    """The final report of a sale, as a merchant keeps it."""
+    async with cluster.connect(servers()["KUBECONFIG"]) as connection:
+        kept = await Workloads(connection).config_map(f"{name}-report")
+    return json.loads(kept.data["report.json"])
+
+
 async def test_a_sale_lives_from_scheduled_to_settled(api, peer, servers, sale_of, pool_of, name):
     await api.create(pool_of(name))
     sale = await api.create(
@@ -193,6 +202,8 @@ async def test_a_sale_lives_from_scheduled_to_settled(api, peer, servers, sale_o
     assert line.close_time == datetime.fromisoformat(sale["spec"]["closeTime"])
     assert done["status"]["summary"] == "Settled: 7 of 7 units sold."
     await api.until_gone("FlashSale", name)
+    totals = (await report_of(servers, name))["totals"]
+    assert totals == {"capacity": 7, "sold": 7, "revenueMinor": {"USD": 7 * 99_900}}
     reasons = await api.events_of(name)
     for reason in ("SaleAccepted", "GateArmed", "SaleOpened", "SaleSoldOut", "SaleReopened"):
         assert reason in reasons
@@ -307,7 +318,7 @@ async def test_two_sales_of_one_product_at_one_time_the_later_is_not_accepted(
     await _clear(api, f"{name}-2", pool=name)
 
 
-async def test_an_open_sale_and_its_pool_go_in_order(api, peer, sale_of, pool_of, name):
+async def test_an_open_sale_and_its_pool_go_in_order(api, peer, servers, sale_of, pool_of, name):
     await api.create(pool_of(name))
     sale = await api.create(sale_of(name, opens_in=2, reservationTimeoutSeconds=10))
     await api.until("FlashSale", name, phase_is("Open"))
@@ -322,6 +333,7 @@ async def test_an_open_sale_and_its_pool_go_in_order(api, peer, sale_of, pool_of
     assert await api.get("FlashSale", name) is not None, "a hold is still under way"
     assert (await peer.gate(sale["metadata"]["uid"])).state == "Cancelled"
     await api.until_gone("FlashSale", name, within_seconds=30)
+    assert (await report_of(servers, name))["gateState"] == "Cancelled"
     await api.until_gone("InventoryPool", name)
     again = await api.create(pool_of(name, 9))
     found = await api.until("InventoryPool", name, reason_is("CapacityApplied", "Applied"))

@@ -22,7 +22,8 @@ from doorbuster_operator.testing.builders import (
     build_sale,
     build_seen,
 )
-from doorbuster_operator.testing.fakes import FakeCluster, FakeInventory, FakeTopics
+from doorbuster_operator.testing.fake_inventory import FakeInventory
+from doorbuster_operator.testing.fakes import FakeCluster, FakeTopics
 from doorbuster_operator.world import World
 
 COOLDOWN = timedelta(seconds=300)

@@ -18,7 +18,8 @@ from doorbuster_operator.pool_keeper import PoolSubject
 from doorbuster_operator.sale import model as sale_model
 from doorbuster_operator.sale_keeper import SaleSubject
 from doorbuster_operator.testing.builders import CLOSE, OPEN, SKU, after
-from doorbuster_operator.testing.fakes import FakeCluster, FakeInventory, FakeTopics
+from doorbuster_operator.testing.fake_inventory import FakeInventory
+from doorbuster_operator.testing.fakes import FakeCluster, FakeTopics
 from doorbuster_operator.world import World
 
 SETTLE_PASSES = 12

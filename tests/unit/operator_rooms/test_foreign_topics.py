@@ -18,7 +18,8 @@ from doorbuster_operator.testing.builders import (
     build_seen,
     build_stock,
 )
-from doorbuster_operator.testing.fakes import FakeCluster, FakeInventory, FakeTopics
+from doorbuster_operator.testing.fake_inventory import FakeInventory
+from doorbuster_operator.testing.fakes import FakeCluster, FakeTopics
 from doorbuster_operator.world import World
 
 BOTH = [model.FINALIZER, model.TOPIC_FINALIZER]
