@@ -1,13 +1,16 @@
 """``kubectl flashsale`` on the real API server with the real operator; here and there through the real kubectl."""
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
 import shlex
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -169,6 +172,57 @@ def test_watch_prints_each_change_until_it_is_interrupted(servers, run, armed):
         out, err = watch.communicate(timeout=COMMAND_SECONDS)
     guard.cancel()
     assert (watch.returncode, err) == (130, ""), out
+
+
+def terminal(
+    words: list[str], environment: dict[str, str], until: str, answer: bytes
+) -> tuple[int, str]:
+    """Run the plugin on a terminal, send ``answer`` once it showed ``until``; returns exit code and screen."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "kubectl_flashsale", *words],
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "200", "LINES": "60", **environment},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=_own_terminal,
+    )
+    os.close(theirs)
+    guard = threading.Timer(COMMAND_SECONDS, process.kill)
+    guard.start()
+    screen, is_answered = "", False
+    while piece := _read(ours):
+        screen += piece.decode(errors="replace")
+        if until in screen and not is_answered:
+            is_answered = os.write(ours, answer) > 0
+    guard.cancel()
+    os.close(ours)
+    return process.wait(), screen
+
+
+def _own_terminal() -> None:
+    """Make stdin the controlling terminal, so that Ctrl-C in it is a signal."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65_536)
+    except OSError:  # so Linux says that nobody is at the other end any more
+        return b""
+
+
+def test_terminal_shows_a_live_tree_and_is_asked_before_a_sale_is_cancelled(servers, armed, run):
+    config = {"KUBECONFIG": servers("apiserver")["KUBECONFIG"]}
+    code, screen = terminal(["get", armed, "-w"], config, "the gate was armed", b"\x03")
+    assert (code, "\x1b[" in screen, "├── " in screen) == (130, True, True)
+    plain = config | {"NO_COLOR": "1"}
+    code, screen = terminal(["get", armed, "-w"], plain, "phase Warming", b"\x03")
+    assert (code, "\x1b[" in screen, "├── " in screen) == (130, False, False)
+    code, screen = terminal(["cancel", armed], config, "for ever? [y/N]", b"n\n")
+    assert (code, "nothing was changed" in screen) == (1, True)
+    assert "wanted    Active" in run("get", armed)[1]
 
 
 def test_errors_read_as_those_of_kubectl(run, kubectl, stack, tmp_path):
