@@ -135,6 +135,8 @@ async def test_a_higher_rate_calls_those_who_wait_already(rooms, arrive):
     began = time.monotonic()
     far = (await asyncio.gather(*(rooms.ask(arrive(f"user_{n}")) for n in range(200))))[-1]
     assert far.wait_seconds > 150
+    first = await rooms.ask(arrive("user_199", admit_per_second=FAST))
+    assert first.position > 100, "the new rate counts from now on"
     await wait_for(rooms, arrive("user_199", admit_per_second=FAST))
     assert time.monotonic() < began + 150
 

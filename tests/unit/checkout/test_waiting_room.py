@@ -82,7 +82,8 @@ async def test_the_rate_may_change_while_people_wait(queued):
     change(queued, admit_per_second=100)
     queued.clocks.advance(1)  # the board is looked at again
     await queued.board.step()
-    await press(queued, "late")
+    [far] = await press(queued, "late")
+    assert (far.position, far.retry_after) == (49, 1), "the second before counts at its own rate"
     queued.clocks.advance(0.5)
     assert held(await press(queued, "late")) == [True]
 
