@@ -26,7 +26,7 @@ GROUPS = \
 	"tests/contract"
 APART := payment product search cdc checkout inventory machine
 
-.PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies bench-product bench-search bench-freshness chaos chaos-rows mutate-crs lock clean
+.PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies bench-product bench-search bench-freshness chaos chaos-rows mutate-crs crash-every-write lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ bench-search: servers ## 50 users search among 100,000 products
 
 bench-freshness: servers ## what a stock change takes to reach the search page
 	@$(BIN)/python tests/bench/freshness.py
+
+crash-every-write: servers ## a real operator killed after each of its writes, in both variants, against an undisturbed run
+	@$(BIN)/python -m crash
 
 mutate-crs: servers ## every property of both schemas changed on a running platform: the system follows, or says why not
 	@$(BIN)/python -m mutate
