@@ -68,3 +68,26 @@ def test_no_field_keeps_what_the_schema_does_not_know(path):
     assert "preserve-unknown-fields" not in text
     assert "int-or-string" not in text
     assert "type: number" not in text
+
+
+COLUMNS = {
+    "flashsales": (
+        ["Phase", "Opens", "Closes", "Sold", "Available", "Ready", "Age"],
+        ["Next", "Reserved", "Epoch", "Skew", "Message"],
+    ),
+    "inventorypools": (
+        ["Sku", "Desired", "Capacity", "Available", "Sold", "Ready", "Age"],
+        ["Reserved", "Safety", "Epoch", "Message"],
+    ),
+}
+
+
+def test_the_columns_are_as_documented_and_each_shows_a_field_of_the_schema(path):
+    columns = yaml.safe_load(path.read_text())["spec"]["versions"][0]["additionalPrinterColumns"]
+    for is_wide, names in enumerate(COLUMNS[path.stem]):
+        assert [each["name"] for each in columns if each.get("priority", 0) == is_wide] == names
+    known = {at for at, _ in _fields(_schema(path))} | {".metadata.creationTimestamp"}
+    for column in columns:
+        assert column["jsonPath"].partition("[?")[0] in known, column["name"]
+        is_date = column["type"] == "date"  # shows <invalid> for times to come
+        assert is_date == (column["name"] == "Age")
