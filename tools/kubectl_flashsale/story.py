@@ -150,14 +150,14 @@ def _conditions(conditions: Sequence[Condition]) -> Node | None:
     parts = [
         Node(
             text=f"{each.type:<{width}}{each.status:<9}{each.reason}: {each.message}",
-            style=condition_style(each),
+            style=_condition_style(each),
         )
         for each in conditions
     ]
     return Node(text="Conditions", children=parts)
 
 
-def condition_style(condition: Condition) -> str:
+def _condition_style(condition: Condition) -> str:
     """Return its colour: only Ready alarms when it is False, others may well be."""
     if condition.type == "Ready" and condition.status == "False":
         return "red"
