@@ -167,6 +167,11 @@ def measured(sale: FlashSale, seen: Seen) -> Condition:
 
 
 def _after(sale: FlashSale, seen: Seen) -> Condition:
+    left = [target for target in seen.targets if sale.is_deleting and not target.is_returned]
+    if left:
+        text = f"The sale goes when target {left[0].name} is given back."
+        reason, why = left[0].problem or ("GivingBack", "It is under way.")
+        return condition(KIND, False, reason, f"{text} {why}")
     asked = {target.name for target in seen.targets if target.demand}
     ends = [_cooled(sale, each) for each in sale.spec.scaling.targets if each.name in asked]
     if ends:

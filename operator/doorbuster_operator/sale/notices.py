@@ -135,7 +135,7 @@ def _capacity_notices(
         key = f"{new.reason}-{sale.generation}-{_since(old)}"
         told.append(Notice(reason=new.reason, message=new.message, key=key, is_warning=True))
     opens = sale.status.timeline.open_time is None and timeline.open_time is not None
-    if opens and new.status != "True":
+    if opens and new.reason in PROBLEMS | {"NotReady"}:
         text = f"The sale opens although its capacity is not warm. {new.message}"
         told.append(_not_ready(text, key="opened-cold"))
     if fresh["Open"].reason == HELD and told_open(sale) != HELD:

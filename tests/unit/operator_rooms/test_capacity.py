@@ -215,6 +215,13 @@ def test_a_sale_that_opens_cold_says_so_once():
     assert "CapacityNotReady" not in reasons(decide(warm_sale(status=OPENED), seen, after(5)))
 
 
+def test_a_sale_that_opened_and_closed_unseen_is_not_said_to_open_cold():
+    seen = build_seen(gate=build_gate(reserved=1), targets=(seen_web(ready=1),))
+    unseen = decide(warm_sale(phase=Phase.SCHEDULED), seen, after(700))
+    assert unseen.timeline.open_time == OPEN
+    assert "CapacityNotReady" not in reasons(unseen)
+
+
 # --- hold -----------------------------------------------------------------------------------------
 
 HOLD = model.Warmup(on_not_ready="Hold")
@@ -284,7 +291,14 @@ def test_a_deleted_sale_goes_only_when_its_replicas_are_given_back():
     shut = build_gate(state="Cancelled", generation=2)
     deleted = warm_sale(is_deleting=True, generation=2)
     left = build_seen(gate=shut, targets=(seen_web(demand=0, is_returned=False),))
-    assert decide(deleted, left, after(-9)).actions == ()
+    waiting = decide(deleted, left, after(-9))
+    assert waiting.actions == ()
+    assert by_type(waiting.conditions)["CapacityWarmed"].reason == "GivingBack"
+    refused = seen_web(is_returned=False, problem=("AutoscalingUnavailable", "403 Forbidden."))
+    blocked = decide(deleted, build_seen(gate=shut, targets=(refused,)), after(-9))
+    told = by_type(blocked.conditions)["CapacityWarmed"]
+    assert told.reason == "AutoscalingUnavailable"
+    assert told.message == "The sale goes when target web is given back. 403 Forbidden."
     back = build_seen(gate=shut, targets=(seen_web(demand=0),))
     assert decide(deleted, back, after(-9)).actions == (DropFinalizer(),)
 
