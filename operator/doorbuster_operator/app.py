@@ -60,6 +60,7 @@ async def run(config: OperatorConfig) -> int:
         await stack.enter_async_context(
             process.repeating("loop_lag", meter.measure, every_seconds=LAG_EVERY_SECONDS)
         )
+        process.calm_collector()
         if not await _until_elected(election, stop):
             return 0
         return await _lead(config, election, reconciler, stop)
