@@ -105,9 +105,13 @@ def _phase_without_gate(sale: FlashSale, seen: Seen, now: datetime) -> Phase:
 
 def has_missed(sale: FlashSale, now: datetime) -> bool:
     """Tell whether a sale without a gate is too late to open at all."""
-    if sale.spec.late_open_policy == "Reject" and now >= sale.spec.open_time:
-        return True
-    return now >= sale.spec.close_time
+    return now >= missed_time(sale)
+
+
+def missed_time(sale: FlashSale) -> datetime:
+    """Return the moment from which on a sale without a gate is not opened any more."""
+    is_strict = sale.spec.late_open_policy == "Reject"
+    return sale.spec.open_time if is_strict else sale.spec.close_time
 
 
 def _closed_or_settled(
@@ -161,9 +165,9 @@ def _plan(phase: Phase, sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
 def _pending(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
     """Wait for pools; ask inventory again now and then where it refused the sale."""
     if health.pools_bound(sale, seen).status != "True" or seen.silence is not None:
-        return _Plan()
+        return _Plan(wake_at=missed_time(sale))
     gate = _gate_action(sale, seen, now) if now >= capacity.warmup_time(sale) else ()
-    return _Plan(actions=gate, wake_at=_retry(seen.gate_failure))
+    return _Plan(actions=gate, wake_at=_earliest(_retry(seen.gate_failure), missed_time(sale)))
 
 
 def _scheduled(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
