@@ -37,6 +37,13 @@ CLOSED = model.Status(
 )
 
 
+@pytest.mark.parametrize(("policy", "moment"), [("Reject", OPEN), ("OpenImmediately", CLOSE)])
+def test_a_sale_without_its_pool_looks_again_when_it_has_missed_its_opening(policy, moment):
+    sale = build_sale(late_open_policy=policy)
+    assert decide(sale, build_seen(pools={}), after(-3600)).wake_at == moment
+    assert decide(sale, build_seen(pools={}), moment).phase is Phase.CANCELLED
+
+
 def test_a_sale_without_its_pool_is_pending_and_touches_nothing():
     decision = decide(build_sale(), build_seen(pools={}), after(-3600))
     assert decision.phase is Phase.PENDING
