@@ -55,7 +55,7 @@ async def safety_stock(stage: Stage) -> Verdict:
 @mutates("InventoryPool.auditIntervalSeconds")
 async def audit_interval(stage: Stage) -> Verdict:
     """Units that are held behind the operator's back are in the status as soon as the counters are read."""
-    name, sale = await stage.sale(opens_in=3)
+    name, sale = await stage.sale(opens_in=3, reservationTimeoutSeconds=10)
 
     async def look() -> Any:
         return (await stage.status(POOL, name)).get("reserved")
