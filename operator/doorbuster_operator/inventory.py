@@ -66,6 +66,7 @@ class Inventory:
         self._turns = asyncio.Semaphore(WRITES_AT_ONCE)
         self._samples: deque[tuple[float, timedelta]] = deque(maxlen=SAMPLES)
         self._failing_since: float | None = None
+        self.silences_ended = 0
         self._sales_revision = 0
         self._pools_revision = 0
         self._is_loaded = False
@@ -199,12 +200,18 @@ class Inventory:
             if self._failing_since is None:
                 self._failing_since = started
             raise
-        self._failing_since = None
+        self._end_silence()
         server_time = getattr(found, "server_time", None)
         took = self._monotonic() - started
         if server_time is not None and took <= SLOWEST_SAMPLE_SECONDS:
             self._samples.append((took, server_time - (before + timedelta(seconds=took / 2))))
         return found
+
+    def _end_silence(self) -> None:
+        """Count an outage that was long enough to be told, also one that came and went between two polls."""
+        failing, self._failing_since = self._failing_since, None
+        if failing is not None and self._monotonic() - failing >= SILENT_AFTER_SECONDS:
+            self.silences_ended += 1
 
     @staticmethod
     def _differs(old: control.SaleState | None, new: control.SaleState) -> bool:

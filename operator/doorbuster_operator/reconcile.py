@@ -54,6 +54,7 @@ class Reconciler:
         self._polls = 0
         self._polled = asyncio.Event()
         self._was_silent = True
+        self._silences_ended = 0
         self._is_listed = False
         self._audited_at = float("-inf")
         self._gone: set[str] = set()
@@ -291,8 +292,9 @@ class Reconciler:
         except (client.UnavailableError, client.RefusedError) as error:
             telemetry.log().warning("inventory_not_read", error=str(error)[:200])
         is_silent = self._inventory.silence is not None
-        if is_silent != self._was_silent:
-            self._was_silent = is_silent
+        ended = self._inventory.silences_ended
+        if is_silent != self._was_silent or ended != self._silences_ended:
+            self._was_silent, self._silences_ended = is_silent, ended
             for kept in (*self._pools.values(), *self._sales.values()):
                 kept[1].wake()
 

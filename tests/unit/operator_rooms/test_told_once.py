@@ -5,7 +5,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from doorbuster.contracts import control
+from doorbuster.kit import client
 from doorbuster_operator.conditions import condition
+from doorbuster_operator.inventory import Inventory
 from doorbuster_operator.pool import model as pool_model
 from doorbuster_operator.reconcile import Reconciler
 from doorbuster_operator.sale.lifecycle import decide
@@ -131,3 +134,37 @@ def test_a_sale_is_resumed_when_its_gate_is_and_never_held_in_between():
         decision = decide(sale, build_seen(gate=gate), after(30))
         told += [each.reason for each in decision.notices if each.reason in REOPENING]
     assert told == ["SaleResumed"]
+
+
+class Flaky:
+    """An inventory service that answers with nothing, or not at all."""
+
+    is_down = False
+
+    async def call(self, method, path, answer, **_):
+        if self.is_down:
+            raise client.UnavailableError("away")
+        if answer is control.Fence:
+            return control.Fence(fence=1)
+        empty = {"revision": 1, "server_time": OPEN}
+        if answer is control.SaleStates:
+            return control.SaleStates(sales=[], **empty)
+        return control.PoolStates(pools=[], **empty)
+
+
+async def test_an_outage_that_came_and_went_between_two_polls_is_no_secret():
+    now = 100.0
+    service = Flaky()
+    inventory = Inventory(
+        service, lease=("default", "l"), holder="one", monotonic=lambda: now, utc_now=lambda: OPEN
+    )
+    await inventory.greet()
+    assert (inventory.silence, inventory.silences_ended) == (None, 0)
+    service.is_down = True
+    with pytest.raises(client.UnavailableError):
+        await inventory.read_pools(is_full=True)
+    now += 3.0
+    assert inventory.silence == "The inventory service does not answer."
+    service.is_down = False
+    await inventory.read_pools(is_full=True)
+    assert (inventory.silence, inventory.silences_ended) == (None, 1)
