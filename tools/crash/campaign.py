@@ -48,6 +48,8 @@ class Outcome:
     violations: list[str] = field(default_factory=list)
     lives: int = 0
     ended_by_itself: int = 0
+    is_too_slow: bool = False
+    attempts: int = 1
     seconds: float = 0.0
 
 
@@ -112,6 +114,7 @@ class Campaign:
             async with asyncio.timeout(RUN_SECONDS):
                 await self._play(outcome)
         except Exception as error:
+            outcome.is_too_slow = isinstance(error, scenario.TooSlowError)
             where = traceback.extract_tb(error.__traceback__)[-1]
             outcome.violations.append(f"{type(error).__name__}: {error} ({where.name})"[:2000])
         outcome.seconds = time.monotonic() - began
@@ -196,14 +199,15 @@ async def run_all(
     at_once: int,
     tell: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Play a run for each trap; one whose write never came is played again, a few times."""
+    """Play a run for each trap; one whose write never came, or too slow for its play, is played again a few times."""
     free = asyncio.Semaphore(at_once)
 
     async def one(trap: Trap | None) -> Outcome:
         async with free:
-            for _ in range(ATTEMPTS):
+            for attempt in range(1, ATTEMPTS + 1):
                 outcome = await campaign.run(trap)
-                if outcome.is_sprung or trap is None:
+                outcome.attempts = attempt
+                if (outcome.is_sprung or trap is None) and not outcome.is_too_slow:
                     break
             tell(outcome)
             return outcome

@@ -11,7 +11,10 @@ from .tape import Spot
 
 
 class Summary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """The last line. ``differences`` counts runs that differed or broke a rule; ``not_reached`` names writes."""
+    """The last line. ``differences`` counts runs that differed or broke a rule; ``not_reached`` names writes.
+
+    ``played_again`` counts runs that missed their write or were armed too late by a slow machine.
+    """
 
     writes_in_trace: int
     writes_killed_at: int
@@ -19,6 +22,7 @@ class Summary(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     variants: tuple[str, ...] = ("delivered", "withheld")
     differences: int
     not_reached: tuple[str, ...]
+    played_again: int
     ended_by_itself: int
     longest_run_seconds: float
     seconds: float
@@ -53,6 +57,7 @@ def summarize(
         runs=len(outcomes),
         differences=sum(bool(faults(each, undisturbed)) for each in outcomes),
         not_reached=tuple(str(each.trap) for each in outcomes if not each.is_sprung),
+        played_again=sum(each.attempts - 1 for each in outcomes),
         ended_by_itself=sum(each.ended_by_itself for each in outcomes),
         longest_run_seconds=round(max((each.seconds for each in outcomes), default=0.0), 1),
         seconds=round(seconds, 1),

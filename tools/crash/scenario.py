@@ -27,6 +27,10 @@ SALES, POOLS, SCALERS = "flashsales", "inventorypools", "horizontalpodautoscaler
 Json = dict[str, Any]
 
 
+class TooSlowError(Exception):
+    """The gate was armed after the opening: the machine was too slow for the play, which tells nothing then."""
+
+
 @dataclass
 class Play:
     """One run's namespace, with everybody in it but the operator; ``early`` are holds before the opening."""
@@ -46,7 +50,7 @@ class Play:
         return f"{CUSTOM}/namespaces/{self.namespace}/{kind}/{NAME}"
 
     async def perform(self) -> None:
-        """Play all acts; raises TimeoutError when the operator does not follow."""
+        """Play all acts; raises TimeoutError when the operator does not follow, or TooSlowError."""
         await self._prepare()
         sale = await self._announce()
         await self._open(sale)
@@ -122,6 +126,10 @@ class Play:
         await self.seen.until(SALES, "the gate is armed", reason_is("Armed", "Loaded"))
         # WARM
         sale = self.seen.versions[SALES][-1]
+        moments = (sale["status"]["timeline"]["armedTime"], sale["spec"]["openTime"])
+        armed, opens = map(datetime.fromisoformat, moments)
+        if armed >= opens:
+            raise TooSlowError(f"armed at {armed}, after the opening at {opens}")
         self.uid = sale["metadata"]["uid"]
         return sale
 
