@@ -16,7 +16,6 @@ from doorbuster_operator.topics import KafkaTopics
 
 CALLER = "operator"
 CONTROL_TIMEOUT_SECONDS = 3.0
-WATCH_SECONDS = 20.0
 LAG_EVERY_SECONDS = 1.0
 
 
@@ -41,17 +40,21 @@ async def run(config: OperatorConfig) -> int:
             lease=(config.namespace, config.lease_name),
             holder=config.holder,
         )
+
+        def leads() -> bool:
+            return election.is_leader
+
         reconciler = Reconciler(
-            cluster=cluster.Cluster(api, config.namespace, may_write=lambda: election.is_leader),
+            cluster=cluster.Cluster(api, config.namespace, may_write=leads),
             inventory=inventory,
-            topics=KafkaTopics(config.kafka_bootstrap),
+            topics=KafkaTopics(config.kafka_bootstrap, may_write=leads),
             holder=config.holder,
             relist_seconds=config.relist_seconds,
         )
         admin = process.admin_app(
             _checks(leases, election, inventory),
             stop,
-            signs_of_life=signs_of_life(election, reconciler),
+            signs_of_life=signs_of_life(election, reconciler, config.watch_seconds),
         )
         await stack.enter_async_context(
             process.listen(admin, config.host, config.admin_port, drain_seconds=0.5)
@@ -124,11 +127,13 @@ class StuckError(Exception):
     """Something of this process does not work any more and will not by itself."""
 
 
-def signs_of_life(election: Election, reconciler: Reconciler) -> dict[str, process.Check]:
+def signs_of_life(
+    election: Election, reconciler: Reconciler, watch_seconds: float
+) -> dict[str, process.Check]:
     """Return what must hold for this process to be worth keeping; a blocked loop does not even answer."""
 
     async def watch() -> None:
-        if reconciler.watch_age_seconds > WATCH_SECONDS:
+        if reconciler.watch_age_seconds > watch_seconds:
             raise StuckError
 
     async def lease() -> None:

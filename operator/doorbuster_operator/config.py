@@ -9,7 +9,11 @@ from doorbuster.kit import config
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OperatorConfig(config.ProcessConfig):
-    """Settings of the operator; ``admin_port`` serves its probes and metrics, ``port`` is not used."""
+    """Settings of the operator; ``admin_port`` serves its probes and metrics, ``port`` is not used.
+
+    ``relist_seconds``: how often every object is read again. ``watch_seconds``: how long the watch may owe a
+    change that is known from elsewhere before /livez fails.
+    """
 
     inventory_urls: tuple[str, ...] = config.setting(
         "DOORBUSTER_INVENTORY_URLS", config.comma_list
@@ -22,6 +26,7 @@ class OperatorConfig(config.ProcessConfig):
     relist_seconds: float = config.setting(
         "DOORBUSTER_OPERATOR_RELIST_SECONDS", float, default=60.0
     )
+    watch_seconds: float = config.setting("DOORBUSTER_OPERATOR_WATCH_SECONDS", float, default=20.0)
     identity: str = config.setting("DOORBUSTER_OPERATOR_IDENTITY", default="")
 
     @property

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -41,9 +41,13 @@ class TopicsUnavailableError(ConnectionError):
 
 
 class KafkaTopics:
-    """Makes, grows, measures and deletes topics. All requests that wait share one call."""
+    """Makes, grows, measures and deletes topics. All requests that wait share one call.
 
-    def __init__(self, bootstrap: str) -> None:
+    ``may_write`` is asked right before a write, as in cluster.Cluster.
+    """
+
+    def __init__(self, bootstrap: str, *, may_write: Callable[[], bool] = lambda: True) -> None:
+        self._may_write = may_write
         # An outage is told once a try, by us; the library would tell it in its own words as well.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         self._bootstrap = bootstrap
@@ -64,6 +68,7 @@ class KafkaTopics:
 
     async def _ensure_all(self, batch: list[TopicWanted]) -> list[TopicSeen | Exception]:
         async with self._admin() as admin:
+            self._check_lead()
             refused = await _create(admin, batch)
             refused |= await _shape(admin, [want for want in batch if want.name not in refused])
             seen = await _read_back(admin, [want for want in batch if want.name not in refused])
@@ -116,11 +121,16 @@ class KafkaTopics:
     async def delete(self, name: str) -> None:
         """Delete a topic; one that is not there is fine."""
         async with self._turns, self._admin() as admin:
+            self._check_lead()
             answer = await admin.delete_topics([name])
             for _topic, code in answer.topic_error_codes:
                 error = for_code(code)
                 if code and error is not UnknownTopicOrPartitionError:
                     raise TopicRefusedError(error.__name__, f"Kafka keeps topic {name}")
+
+    def _check_lead(self) -> None:
+        if not self._may_write():
+            raise TopicsUnavailableError("this process does not hold the lease any more")
 
     async def _ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         async with AsyncExitStack() as stack:

@@ -2,21 +2,18 @@
 
 import asyncio
 import json
-import secrets
 import signal
 import time
 from datetime import datetime, timedelta
 
-import msgspec
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from doorbuster.contracts import control, events, internal
-from doorbuster.kit import auth, bus, client, clock, ids
+from doorbuster.contracts import events
+from doorbuster.kit import clock
 from doorbuster_operator import cluster
-from doorbuster_operator.conditions import by_type
-from doorbuster_operator.sale import model
 from doorbuster_operator.testing.cluster import Kube, RefusedByServerError
+from doorbuster_operator.testing.waits import line_of, phase_is, reason_is, told
 from doorbuster_operator.testing.workloads import Workloads
 
 ALLOW = {"metadata": {"annotations": {"doorbuster.dev/allow-delete": "true"}}}
@@ -25,127 +22,9 @@ ALLOW = {"metadata": {"annotations": {"doorbuster.dev/allow-delete": "true"}}}
 @pytest.fixture
 async def api(servers):
     """The namespace that the operator watches, with the operator and all its peers up."""
-    environment = servers("inventory", "operator")
+    environment = servers("operator")
     async with cluster.connect(environment["KUBECONFIG"]) as connection:
         yield Kube(connection)
-
-
-class Peer:
-    """Inventory as checkout and payment see it."""
-
-    def __init__(self, checkout, operator, bootstrap) -> None:
-        self._checkout, self._operator, self._bootstrap = checkout, operator, bootstrap
-
-    async def gate(self, uid):
-        """The stored gate, or None."""
-        answer = await self._operator.call("GET", "/control/v1/sales?since=0", control.SaleStates)
-        return next((sale for sale in answer.sales if sale.uid == uid), None)
-
-    async def pool(self, sku):
-        """The stored stock."""
-        answer = await self._operator.call("GET", "/control/v1/pools?since=0", control.PoolStates)
-        return next((pool for pool in answer.pools if pool.sku == sku), None)
-
-    async def reserve(self, sale, units=1):
-        """Ask for ``units`` single orders of a sale's only product; returns those that are held."""
-        product_id = ids.product_id(sale["spec"]["items"][0]["sku"])
-        line = internal.ReserveLine(
-            product_id=product_id,
-            quantity=1,
-            price_minor=99_900,
-            currency="USD",
-            sale_uid=sale["metadata"]["uid"],
-        )
-        topic = events.sale_topic("default", sale["metadata"]["name"])
-        items = [
-            internal.ReserveItem(
-                order_id=ids.order_id(secrets.token_hex(4), "key"),
-                user_id=ids.new_id("user"),
-                request_hash="h",
-                topic=topic,
-                lines=[line],
-            )
-            for _ in range(units)
-        ]
-        answer = await self._checkout.call(
-            "POST",
-            "/internal/v1/reservations",
-            internal.ReserveResults,
-            body=internal.ReserveBatch(items=items),
-        )
-        held = {result.order_id for result in answer.results if result.outcome == "HELD"}
-        self.outcomes = [result.outcome for result in answer.results]
-        return [item for item in items if item.order_id in held]
-
-    async def pay(self, orders):
-        """Pin the orders and let their payments succeed, as an event on the sale's topic."""
-        pins = internal.PinBatch(
-            items=[internal.PinItem(order_id=each.order_id, attempt=1) for each in orders]
-        )
-        await self._checkout.call("POST", "/internal/v1/pins", internal.PinResults, body=pins)
-        async with bus.open_bus(self._bootstrap) as open_bus:
-            await open_bus.send([_paid(each) for each in orders])
-
-
-def _paid(order):
-    lines = [
-        events.Line(product_id=line.product_id, quantity=1, price_minor=99_900)
-        for line in order.lines
-    ]
-    event = events.PaymentSucceeded(
-        order_id=order.order_id,
-        user_id=order.user_id,
-        lines=lines,
-        amount_minor=99_900,
-        currency="USD",
-        payment_id=ids.new_id("txn"),
-        attempt=1,
-        topic=order.topic,
-        paid_at=clock.utc_now(),
-    )
-    headers = (("id", secrets.token_hex(8)), ("type", event.type), ("version", "1"))
-    return bus.Message(
-        topic=order.topic, key=order.order_id, value=msgspec.json.encode(event), headers=headers
-    )
-
-
-@pytest.fixture
-async def peer(servers, stack):
-    environment = servers("inventory", "operator")
-    urls = tuple(environment["DOORBUSTER_INVENTORY_URLS"].split(","))
-    async with client.open_session() as session:
-        callers = [
-            client.ServiceClient(
-                callee="inventory",
-                urls=urls,
-                session=session,
-                signer=auth.ServiceSigner(caller, stack.layout.keys / f"{caller}.pem"),
-            )
-            for caller in ("checkout", "operator")
-        ]
-        yield Peer(*callers, environment["DOORBUSTER_KAFKA_BOOTSTRAP"])
-
-
-def phase_is(*phases):
-    return lambda found: found.get("status", {}).get("phase") in phases
-
-
-def told(found, kind):
-    """The condition of a type."""
-    status = msgspec.convert(found.get("status", {}), model.Status)
-    return by_type(status.conditions).get(kind)
-
-
-def reason_is(kind, reason):
-    def holds(found):
-        part = told(found, kind)
-        return part is not None and part.reason == reason
-
-    return holds
-
-
-def line_of(found):
-    return msgspec.convert(found["status"], model.Status).timeline
 
 
 async def topics(bootstrap):

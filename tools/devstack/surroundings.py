@@ -1,6 +1,7 @@
 """The processes around the services: sandboxes of providers, the watcher of change data capture, the operator."""
 
 import sys
+from pathlib import Path
 
 from typing_extensions import override
 
@@ -20,13 +21,17 @@ from .services import (
 CAPTURE_SETTINGS = (
     *("DOORBUSTER_CONNECT_URL", "DOORBUSTER_CDC_POSTGRES_DSN", "DOORBUSTER_CDC_MONGO_URL"),
 )
+FAKETIME_LIBRARY = "*/faketime/libfaketimeMT.so.1"  # below the machine's architecture
 REGISTER_SECONDS = 300.0  # above the patience of the command itself, which waits until both run
 PSP_SETTINGS = ("DOORBUSTER_PSP_KEY", "DOORBUSTER_PSP_WEBHOOK_SECRET")
 
 
 def surrounding_parts() -> tuple[Part, ...]:
     """In the order in which ``status`` shows them."""
-    return (PspProcess(), SmsProcess(), ConnectorsTask(), CaptureProcess(), OperatorProcess())
+    return (
+        *(PspProcess(), SmsProcess(), ConnectorsTask(), CaptureProcess(), OperatorProcess()),
+        FaketimeTask(),
+    )
 
 
 class PspProcess(Part):
@@ -157,6 +162,25 @@ class OperatorProcess(Part):
     def exports(self, site: Site) -> dict[str, str]:
         admin = f"http://127.0.0.1:{site.port('operator.admin')}"
         return {"DOORBUSTER_OPERATOR_ADMIN_URLS": admin}
+
+
+class FaketimeTask(Task):
+    """The library that gives a process another wall clock (LD_PRELOAD), for tests of clocks that are wrong."""
+
+    name = "faketime"
+    only_when_named = True
+
+    @override
+    def packages(self) -> tuple[str, ...]:
+        return () if _faketime() is not None else ("libfaketime",)
+
+    @override
+    def exports(self, site: Site) -> dict[str, str]:
+        return {"DOORBUSTER_FAKETIME_LIBRARY": str(_faketime() or "")}
+
+
+def _faketime() -> Path | None:
+    return next(iter(sorted(Path("/usr/lib").glob(FAKETIME_LIBRARY))), None)
 
 
 def _listening(site: Site, name: str) -> dict[str, str]:

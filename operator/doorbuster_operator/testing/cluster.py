@@ -26,6 +26,7 @@ class Kube:
     def __init__(self, api: Any, namespace: str = "default") -> None:
         self.client = api
         self.namespace = namespace
+        self.connection = api
         self._objects = kube.CustomObjectsApi(api)
         self._core = kube.CoreV1Api(api)
 
@@ -86,20 +87,34 @@ class Kube:
         await self._ask(self._objects.delete_namespaced_custom_object(*self._where(kind), name))
 
     async def lease(self) -> Any:
-        return await self._ask(
-            self._objects.get_namespaced_custom_object(
-                "coordination.k8s.io", "v1", self.namespace, "leases", "doorbuster-operator"
+        return await self._ask(self._objects.get_namespaced_custom_object(*self._lease()))
+
+    async def delete_lease(self) -> None:
+        await self._ask(self._objects.delete_namespaced_custom_object(*self._lease()))
+
+    async def patch_lease(self, spec: dict[str, Any]) -> None:
+        await self._ask(
+            self._objects.patch_namespaced_custom_object(
+                *self._lease(), {"spec": spec}, _content_type=MERGE
             )
         )
 
-    async def events_of(self, name: str) -> list[str]:
-        """The reasons of the Events about an object, in the order in which they were told."""
+    def _lease(self) -> tuple[str, str, str, str, str]:
+        return ("coordination.k8s.io", "v1", self.namespace, "leases", "doorbuster-operator")
+
+    async def events_of(self, name: str, uid: str | None = None) -> list[str]:
+        """The reasons of the Events about an object (or this very one), in the order in which they were told."""
         found = await self._ask(
             self._objects.list_namespaced_custom_object(
                 "events.k8s.io", "v1", self.namespace, "events"
             )
         )
-        about = [each for each in found["items"] if each["regarding"].get("name") == name]
+        about = [
+            each
+            for each in found["items"]
+            if each["regarding"].get("name") == name
+            and uid in (None, each["regarding"].get("uid"))
+        ]
         return [each["reason"] for each in sorted(about, key=lambda each: each["eventTime"])]
 
     async def until(

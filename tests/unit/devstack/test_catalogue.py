@@ -74,6 +74,6 @@ def test_what_only_tests_ask_for_is_required_by_nothing_of_the_platform():
     parts = catalogue.all_parts()
     named = {name for name, part in parts.items() if part.only_when_named}
     cluster = {f"redis-cluster-{number}" for number in range(3)}
-    assert named == {"stripe-mock", *cluster}
+    assert named == {"stripe-mock", "faketime", *cluster}
     platform = catalogue.closure(set(parts) - named, parts)
     assert named.isdisjoint(platform)

@@ -147,11 +147,11 @@ async def test_a_stuck_watch_and_a_stuck_lease_are_signs_of_death():
     time = Time()
     election = Election(FakeLeases(), "one", monotonic=time)
     assert await election.try_once()
-    signs = app.signs_of_life(election, SimpleNamespace(watch_age_seconds=app.WATCH_SECONDS - 1))
+    signs = app.signs_of_life(election, SimpleNamespace(watch_age_seconds=19), 20)
     await signs["watch"]()
     await signs["lease"]()
     time.now += 60
-    signs |= {"watch": app.signs_of_life(election, SimpleNamespace(watch_age_seconds=60))["watch"]}
+    signs = app.signs_of_life(election, SimpleNamespace(watch_age_seconds=21), 20)
     for sign in signs.values():
         with pytest.raises(app.StuckError):
             await sign()
