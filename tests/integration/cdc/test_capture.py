@@ -48,7 +48,7 @@ def inventory(environment: dict[str, str]) -> domain.Connector:
     made = domain.connectors(
         postgres_dsn=environment["DOORBUSTER_CDC_POSTGRES_DSN"],
         mongo_url="mongodb://nobody@nowhere/",
-        partitions=1,
+        partitions=3,  # as the tests of copies want it, which find the topic made
         replication=1,
     )
     return next(connector for connector in made if connector.name == domain.INVENTORY)
