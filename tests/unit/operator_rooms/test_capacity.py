@@ -83,6 +83,7 @@ def test_overlapping_sales_ask_for_the_highest_of_their_demands():
         warm_sale(name="d", target=build_target(warm_replicas=90), phase=Phase.SCHEDULED),
     ]
     assert capacity.demands(sales, after(-700)) == {"web": 8, "api": 3}
+    assert capacity.demands(sales[::-1], after(-700)) == {"web": 8, "api": 3}
     assert capacity.demands(sales, after(-600)) == {"web": 90, "api": 3}
     assert capacity.next_change(sales, after(-700)) == after(-600)
 
