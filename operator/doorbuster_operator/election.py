@@ -111,8 +111,9 @@ class Election:
                 return False
             self._held = await self._store.write(self._next(found))
         except LeaseConflictError:
-            self._held = None
-            return False
+            # Nobody can have taken over before the deadline: it was our own write, of an attempt that was given
+            # up because its answer was late. If it was not, the next look tells.
+            return self.is_leader
         except ConnectionError as error:
             telemetry.log().warning("lease_unreachable", error=str(error)[:200])
             return self.is_leader

@@ -240,7 +240,7 @@ class Bench:
         count = len(self.everything)
         await self.fleet.delete_sales(self.everything, LONG_SECONDS)
         self._suspended.clear()
-        ahead = 20 + 0.12 * count
+        ahead = 45 + 0.12 * count
         opens = soon(ahead).replace(microsecond=0)
         times = {
             number: opens + timedelta(milliseconds=1000 * number // count)

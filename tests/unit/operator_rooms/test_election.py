@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -121,3 +122,28 @@ async def test_a_lease_that_was_deleted_is_made_anew(leases, time):
     leases.record = None
     assert await one.try_once()
     assert leases.record.holder == "one"
+
+
+@pytest.mark.parametrize(("winner", "leads_on"), [("one", True), ("two", False)])
+async def test_a_conflict_costs_the_lease_only_when_somebody_else_has_it(
+    leases, time, monkeypatch, winner, leads_on
+):
+    one = candidate(leases, time, "one")
+    assert await one.try_once()
+    before = leases.record
+    await leases.write(replace(before, holder=winner))
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "read", AsyncMock(return_value=before))
+        assert await one.try_once()
+        assert leases.record.holder == winner
+    assert await one.try_once() is leads_on
+    assert one.is_leader is leads_on
+
+
+async def test_a_candidate_that_is_overtaken_does_not_lead(leases, time, monkeypatch):
+    two = candidate(leases, time, "two")
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "read", AsyncMock(return_value=None))
+        assert await candidate(leases, time, "one").try_once()
+        assert not await two.try_once()
+    assert not two.is_leader
