@@ -11,8 +11,9 @@ from doorbuster_operator.conditions import condition
 from doorbuster_operator.inventory import Inventory
 from doorbuster_operator.pool import model as pool_model
 from doorbuster_operator.reconcile import Reconciler
+from doorbuster_operator.sale.facts import TargetSeen
 from doorbuster_operator.sale.lifecycle import decide
-from doorbuster_operator.sale.model import Phase, Status, Timeline
+from doorbuster_operator.sale.model import Phase, Scaling, ScalingTarget, Status, Timeline
 from doorbuster_operator.sale_keeper import SaleSubject
 from doorbuster_operator.testing.builders import OPEN, after, build_gate, build_sale, build_seen
 
@@ -168,3 +169,17 @@ async def test_an_outage_that_came_and_went_between_two_polls_is_no_secret():
     service.is_down = False
     await inventory.read_pools(is_full=True)
     assert (inventory.silence, inventory.silences_ended) == (None, 1)
+
+
+def test_a_new_process_that_looks_for_the_first_time_does_not_tell_of_warmth_again():
+    def told(armed_time):
+        unseen = condition("CapacityWarmed", "Unknown", "NotSeen", "-")
+        status = Status(timeline=Timeline(armed_time=armed_time), conditions=[unseen])
+        web = ScalingTarget(name="web", hpa_name="web", warm_replicas=4)
+        sale = build_sale(status=status, scaling=Scaling(targets=[web]))
+        warm = TargetSeen(name="web", demand=4, minimum=4, ready=4)
+        seen = build_seen(gate=build_gate(), targets=(warm,))
+        return [each.reason for each in decide(sale, seen, after(-30)).notices]
+
+    assert "CapacityWarmed" in told(None)
+    assert "CapacityWarmed" not in told(after(-60))
