@@ -53,11 +53,17 @@ async def read(play: Play, topics: Collection[str]) -> Ending:
     maps = await play.admin.items(f"/api/v1/namespaces/{namespace}/configmaps")
     events = await play.admin.items(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")
     gate, stock = await play.shopper.gate(play.uid), await play.shopper.stock(play.sku)
+    sale = plain(seen.versions[SALES][-1], namespace)
+    # How far the autoscaler is on its way back when the sale deletes itself is a matter of moments.
+    sale["status"].pop("scaling", None)
+    sale["status"]["conditions"] = [
+        each for each in sale["status"]["conditions"] if each["type"] != "CapacityWarmed"
+    ]
     pool = plain(seen.versions[POOLS][-1], namespace)
     for counter in _COUNTERS:
         pool.get("status", {}).pop(counter, None)
     return Ending(
-        sale=plain(seen.versions[SALES][-1], namespace),
+        sale=sale,
         pool=pool,
         scaler=plain(seen.versions[SCALERS][-1]["spec"], namespace),
         report={each["metadata"]["name"]: plain(_data(each), namespace) for each in maps},
