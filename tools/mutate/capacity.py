@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from doorbuster.kit.clock import utc_now
-
-from .stage import SALE, Stage, stamp, until
+from .stage import SALE, Stage, right_after, until
 from .table import Verdict, mutates, swing
 
 ARMED = {"leadSeconds": 86_400}
@@ -138,13 +136,13 @@ async def warm_replicas(stage: Stage) -> Verdict:
 async def cooldown(stage: Stage) -> Verdict:
     """A sale that has closed keeps its replicas as long as it says."""
     scaler = await stage.autoscaler(ready=4)
-    name, _ = await stage.sale(opens_in=3, settlement={"graceSeconds": 3600}, **_target(scaler))
+    name, sale = await stage.sale(opens_in=3, settlement={"graceSeconds": 3600}, **_target(scaler))
 
     async def phase() -> Any:
         return (await stage.status(SALE, name)).get("phase")
 
     await until(phase, lambda seen: seen == "Open", "the phase")
-    await stage.change(SALE, name, {"closeTime": stamp(utc_now())})
+    await stage.change(SALE, name, {"closeTime": right_after(sale["spec"]["openTime"])})
     await until(phase, lambda seen: seen == "Closed", "the phase")
     return await swing(
         stage,

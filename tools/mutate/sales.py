@@ -7,7 +7,17 @@ from typing import Any
 from doorbuster.contracts.control import SaleState
 from doorbuster.kit.clock import utc_now
 
-from .stage import POOL, PRICE, SALE, IgnoredError, Stage, fresh_name, stamp, until
+from .stage import (
+    POOL,
+    PRICE,
+    SALE,
+    IgnoredError,
+    Stage,
+    fresh_name,
+    right_after,
+    stamp,
+    until,
+)
 from .table import Verdict, mutates, refusal, swing
 
 ARMED = {"leadSeconds": 86_400}
@@ -299,7 +309,7 @@ async def _closed(stage: Stage, **spec: Any) -> tuple[str, dict[str, Any]]:
     name, sale = await stage.sale(opens_in=SOON_SECONDS, settlement={"graceSeconds": 3600}, **spec)
     phase = _status(stage, SALE, name, "phase")
     await until(phase, lambda seen: seen == "Open", "the phase")
-    await stage.change(SALE, name, {"closeTime": stamp(utc_now())})
+    await stage.change(SALE, name, {"closeTime": right_after(sale["spec"]["openTime"])})
     await until(phase, lambda seen: seen == "Closed", "the phase")
     return name, sale
 

@@ -46,6 +46,11 @@ def stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def right_after(stamped: str) -> str:
+    """Return the earliest closeTime of a sale that opens at ``stamped``."""
+    return stamp(datetime.fromisoformat(stamped) + timedelta(seconds=1))
+
+
 async def until(
     look: Callable[[], Awaitable[Value]], holds: Callable[[Value], bool], what: str
 ) -> float:
@@ -132,7 +137,12 @@ class Stage:
             kind, name, {"metadata": {"annotations": {"doorbuster.dev/allow-delete": "true"}}}
         )
         await self.kube.delete(kind, name)
-        await self.kube.until_gone(kind, name, within_seconds=FOLLOWS_WITHIN_SECONDS)
+
+        async def look() -> Any:
+            found = await self.kube.get(kind, name)
+            return None if found is None else found.get("status")
+
+        await until(look, lambda seen: seen is None, f"{kind} {name} shall be gone")
 
     async def autoscaler(self, *, ready: int) -> str:
         """Make a Deployment with so many ready replicas and its marked autoscaler of 1 to 20; returns their name."""
