@@ -22,11 +22,12 @@ GROUPS = \
 	"tests/integration/checkout" \
 	"tests/operator_api tests/e2e" \
 	"tests/surface" \
+	"tests/charts" \
 	"tests/integration/inventory tests/integration/machine" \
 	"tests/contract"
 APART := payment product search cdc checkout inventory machine
 
-.PHONY: help venv servers demo test lint unit explore integration e2e mutation bench-sale bench-strategies bench-product bench-search bench-freshness chaos chaos-rows mutate-crs crash-every-write lock clean
+.PHONY: help venv servers charts chart-tools demo test lint unit explore integration e2e mutation bench-sale bench-strategies bench-product bench-search bench-freshness chaos chaos-rows mutate-crs crash-every-write lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -43,7 +44,7 @@ servers: venv ## install or build the real servers that are missing (cached)
 demo: servers ## a real flash sale: BUYERS=1000 buyers, UNITS=5 units, and a verdict
 	@$(BIN)/buyers demo --buyers $(BUYERS) --units $(UNITS)
 
-test: lint servers ## everything that must be green
+test: lint servers chart-tools ## everything that must be green
 	@tools/pytest_groups.sh $(AT_ONCE) "tests/unit" $(GROUPS)
 
 lint: venv ## ruff, mypy strict, import-linter
@@ -55,7 +56,7 @@ unit: venv ## fast tests without any server
 explore: venv ## search the models of the protocol, the larger worlds too (minutes)
 	@PYTHONPATH=tools $(BIN)/python -m explorer --deep
 
-integration: servers ## tests on the real servers and the real API server, sales, kills at every step, broken builds
+integration: servers chart-tools ## tests on the real servers and the real API server, sales, kills at every step, broken builds
 	@tools/pytest_groups.sh $(AT_ONCE) $(GROUPS)
 
 e2e: servers ## the small end-to-end sale alone
@@ -94,6 +95,12 @@ crash-every-write: servers ## a real operator killed after each of its writes, i
 
 mutate-crs: servers ## every property of both schemas changed on a running platform: the system follows, or says why not
 	@$(BIN)/python -m mutate
+
+charts: venv ## make the charts from the services' settings, whole ones in var/charts
+	@PYTHONPATH=tools:services:operator $(BIN)/python -m charts --assemble var/charts
+
+chart-tools: venv ## Helm 4 and 3, built once with Go into the cache
+	@$(BIN)/python -m charts.toolbox
 
 lock: venv ## pin again what pyproject.toml asks for
 	@tools/lock.sh
