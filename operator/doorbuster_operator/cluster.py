@@ -32,7 +32,6 @@ API_VERSION = f"{GROUP}/{VERSION}"
 Objects = list[dict[str, Any]]
 _APPLY = "application/apply-patch+yaml"
 _LEASES = ("coordination.k8s.io", "v1")
-_EVENTS = ("events.k8s.io", "v1")
 _FORBIDDEN = re.compile(r"cannot (\w+) resource \\*\"([\w./-]+?)\\*\"")
 
 
@@ -127,10 +126,8 @@ class Cluster:
         send = self._call if is_last_word else self._write
         try:
             await send(
-                self._objects.create_namespaced_custom_object(
-                    *_EVENTS,
+                self._core.create_namespaced_event(
                     self.namespace,
-                    "events",
                     dict(event),
                     field_manager=manifest.MANAGER,
                     _request_timeout=REQUEST_SECONDS,

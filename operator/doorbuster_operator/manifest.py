@@ -44,19 +44,24 @@ def event(
 ) -> dict[str, Any]:
     """Return a Kubernetes Event whose name says what it tells, so that telling it twice makes one.
 
-    ``about`` is an identity as :func:`identity` returns it.
+    ``about`` is an identity as :func:`identity` returns it. The times of the older shape are set as well: by them
+    ``kubectl describe`` puts Events into order.
     """
     metadata = about["metadata"]
     digest = hashlib.sha256(f"{metadata['uid']}/{notice.key}/{notice.reason}".encode()).hexdigest()
+    moment = rfc3339(whole_second(now))
     return {
-        "apiVersion": "events.k8s.io/v1",
+        "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
             "namespace": metadata["namespace"],
             "name": f"{metadata['name']}.{digest[:16]}",
         },
         "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "regarding": {
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
+        "count": 1,
+        "involvedObject": {
             "apiVersion": about["apiVersion"],
             "kind": about["kind"],
             "namespace": metadata["namespace"],
@@ -65,8 +70,9 @@ def event(
         },
         "type": "Warning" if notice.is_warning else "Normal",
         "reason": notice.reason,
-        "note": notice.message,
+        "message": notice.message,
         "action": "Reconcile",
-        "reportingController": f"doorbuster.dev/{MANAGER}",
+        "source": {"component": MANAGER},
+        "reportingComponent": f"doorbuster.dev/{MANAGER}",
         "reportingInstance": instance[:128],
     }

@@ -37,7 +37,7 @@ GOLDEN = {
     ("doorbuster.dev", "inventorypools", "watch"),
     ("doorbuster.dev", "inventorypools", "patch"),
     ("doorbuster.dev", "inventorypools/status", "patch"),
-    ("events.k8s.io", "events", "create"),
+    ("", "events", "create"),
     ("autoscaling", "horizontalpodautoscalers", "list"),
     ("autoscaling", "horizontalpodautoscalers", "patch"),
     ("apps", "deployments", "list"),

@@ -16,6 +16,7 @@ WATCHED = {
     "horizontalpodautoscalers": "/apis/autoscaling/v2",
 }
 STEP_SECONDS = 60.0
+AGAIN_SECONDS = 0.1
 Holds = Callable[[dict[str, Any]], bool]
 
 
@@ -29,7 +30,11 @@ class Observer:
         self._news = asyncio.Event()
 
     def take(self, kind: str, event: dict[str, Any]) -> None:
-        """Remember one event of a watch."""
+        """Remember one event of a watch; a version that is known comes again when a watch begins anew."""
+        version = event["object"]["metadata"]["resourceVersion"]
+        known = self.versions[kind][-1:]
+        if known and known[0]["metadata"]["resourceVersion"] == version:
+            return
         self.versions[kind].append(event["object"])
         if event["type"] == "DELETED":
             self.gone.add(kind)
@@ -65,10 +70,15 @@ async def observing(
     async def follow(kind: str, group: str) -> None:
         url = f"{base}{group}/namespaces/{namespace}/{kind}"
         forever = aiohttp.ClientTimeout(total=None)
-        async with session.get(url, params={"watch": "true"}, timeout=forever) as answer:
-            answer.raise_for_status()
-            async for line in answer.content:
-                seen.take(kind, msgspec.json.decode(line))
+        while True:  # an API server ends the watches of a custom resource whenever its definition is touched
+            query = {"watch": "true"}
+            if seen.versions[kind]:
+                query["resourceVersion"] = seen.versions[kind][-1]["metadata"]["resourceVersion"]
+            async with session.get(url, params=query, timeout=forever) as answer:
+                answer.raise_for_status()
+                async for line in answer.content:
+                    seen.take(kind, msgspec.json.decode(line))
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async with AsyncExitStack() as stack:
         for kind, group in WATCHED.items():

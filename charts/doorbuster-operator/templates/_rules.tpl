@@ -9,7 +9,7 @@
 - apiGroups: [doorbuster.dev]
   resources: [flashsales/status, inventorypools/status]
   verbs: [patch]
-- apiGroups: [events.k8s.io]
+- apiGroups: ['']
   resources: [events]
   verbs: [create]
 - apiGroups: [autoscaling]

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from doorbuster.contracts import control
-from doorbuster_operator.conditions import Condition, Notice, by_type
+from doorbuster_operator.conditions import Condition, Notice, by_type, rfc3339
 
 from . import report
 from .facts import Seen
@@ -35,6 +35,10 @@ def edges(
 def _timeline_notices(sale: FlashSale, seen: Seen, timeline: Timeline) -> list[Notice]:
     known = sale.status.timeline
     told = []
+    is_warming = timeline.warmup_start_time is not None and timeline.open_time is None
+    if known.warmup_start_time is None and is_warming:
+        text = f"The warm-up begins; the sale opens at {rfc3339(sale.spec.open_time)}."
+        told.append(Notice(reason="WarmupStarted", message=text, key="warmup"))
     if known.armed_time is None and timeline.armed_time is not None:
         is_shut = seen.gate is not None and seen.gate.state == "Suspended"
         what = "kept shut for now" if is_shut else "the sale opens by itself from now on"
@@ -77,7 +81,10 @@ def _phase_notices(sale: FlashSale, seen: Seen, phase: Phase) -> list[Notice]:
         key = f"reopened-{since}"
         return [Notice(reason="SaleReopened", message="There are units again.", key=key)]
     if phase is Phase.CLOSED:
-        return [Notice(reason="SaleClosed", message="Nothing is sold any more.", key="closed")]
+        text = "Nothing is sold any more."
+        if sale.spec.desired_state == "Cancelled":
+            text = "The sale was cancelled while it was open; paid orders stand, nothing more is sold."
+        return [Notice(reason="SaleClosed", message=text, key="closed")]
     if phase is Phase.CANCELLED:
         is_wanted = sale.spec.desired_state == "Cancelled" or sale.is_deleting
         reason = "SaleCancelled" if is_wanted else "OpeningMissed"
@@ -157,6 +164,11 @@ def _gate_notices(
     fresh: dict[str, Condition],
 ) -> list[Notice]:
     told = []
+    shown = sale.raw_status.get("gate", {}).get("closeTime")
+    if shown is not None and shown != rfc3339(gate.close_time):
+        text = f"The sale now closes at {rfc3339(gate.close_time)} (before: {shown})."
+        key = f"closes-{gate.generation}"
+        told.append(Notice(reason="CloseTimeChanged", message=text, key=key))
     old, new = before.get("Armed"), fresh["Armed"]
     if old is not None and old.status == "True" and new.reason == "GateLost":
         key = f"lost-{_since(old)}"

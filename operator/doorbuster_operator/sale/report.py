@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from doorbuster.contracts import control
+from doorbuster.kit import money
 from doorbuster_operator.conditions import rfc3339
 
 from .model import FlashSale, Timeline
@@ -98,8 +99,11 @@ def sentence(gate: control.SaleState) -> str:
     """Return the figures in a sentence."""
     sold = sum(item.sold for item in gate.items)
     units = sum(item.allocated for item in gate.items)
-    money = " and ".join(f"{amount} {currency}" for currency, amount in revenue(gate).items())
-    return f"{sold} of {units} units were sold for {money} in minor units; every payment has its fate."
+    earned = " and ".join(
+        f"{money.from_minor(amount, currency)} {currency}"
+        for currency, amount in revenue(gate).items()
+    )
+    return f"{sold} of {units} units were sold for {earned}; every payment has its fate."
 
 
 def text(sale: FlashSale, figures: Mapping[str, Any]) -> str:

@@ -148,7 +148,7 @@ class Play:
             body.get("status", {}).pop("epoch", None)
         gate = self.inventory.sales.get(SALE_UID)
         stock = self.inventory.pools.get(SKU)
-        events = [(each["regarding"]["name"], each["reason"]) for each in self._events()]
+        events = [(each["involvedObject"]["name"], each["reason"]) for each in self._events()]
         return {
             "objects": objects,
             "gate": gate and (gate.state, gate.generation, gate.close_time, gate.items[0].sold),

@@ -161,12 +161,12 @@ async def test_a_process_whose_lease_ran_out_writes_nothing_but_its_last_word():
     sent = []
     leads = [True]
 
-    class Objects:
-        async def create_namespaced_custom_object(self, *_args, **_options):
+    class Core:
+        async def create_namespaced_event(self, *_args, **_options):
             sent.append("event")
 
     subject = cluster.Cluster(object(), "default", may_write=lambda: leads[0])
-    subject._objects = Objects()
+    subject._core = Core()
     await subject.tell({})
     leads[0] = False
     with pytest.raises(cluster.NotLeadingError):

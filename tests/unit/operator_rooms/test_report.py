@@ -94,7 +94,7 @@ def test_money_of_two_currencies_is_never_added():
     euros = msgspec.structs.replace(item, sku="case", currency="EUR", price_minor=100)
     both: control.SaleState = msgspec.structs.replace(SOLD, items=[item, euros])
     assert report.sentence(both) == (
-        "10 of 10 units were sold for 500 EUR and 499500 USD in minor units; every payment has its fate."
+        "10 of 10 units were sold for 5.00 EUR and 4995.00 USD; every payment has its fate."
     )
 
 
@@ -120,7 +120,7 @@ def test_the_report_is_written_before_settled_is_told():
     assert (done.phase, done.actions) == (Phase.SETTLED, ())
     (told,) = [notice for notice in done.notices if notice.reason == "SaleSettled"]
     assert told.message == (
-        "5 of 5 units were sold for 499500 USD in minor units; every payment has its fate. "
+        "5 of 5 units were sold for 4995.00 USD; every payment has its fate. "
         "The report is ConfigMap drop-report."
     )
 

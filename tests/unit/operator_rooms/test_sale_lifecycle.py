@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from doorbuster_operator.conditions import by_type, condition
+from doorbuster_operator.conditions import by_type, condition, rfc3339
 from doorbuster_operator.sale import model
 from doorbuster_operator.sale.facts import (
     AddFinalizer,
@@ -391,3 +391,29 @@ def test_a_topic_is_grown_and_its_retention_followed_but_never_shrunk():
     assert EnsureTopic() in decide(grown, build_seen(), after(-3600)).actions
     assert EnsureTopic() not in decide(fewer, build_seen(), after(-3600)).actions
     assert EnsureTopic() in decide(shorter, build_seen(), after(-3600)).actions
+
+
+def _told(decision, reason):
+    return [notice.message for notice in decision.notices if notice.reason == reason]
+
+
+def test_the_warm_up_a_new_end_and_a_cancelled_sale_are_told():
+    warming = decide(build_sale(), build_seen(), after(-60))
+    assert _told(warming, "WarmupStarted") == [
+        f"The warm-up begins; the sale opens at {rfc3339(OPEN)}."
+    ]
+    gate = build_gate()
+    later = msgspec.structs.replace(gate, close_time=gate.close_time + timedelta(minutes=10))
+    shown = {"gate": {"closeTime": rfc3339(gate.close_time)}}
+    for seen, expected in ((gate, 0), (later, 1)):
+        decision = decide(
+            msgspec.structs.replace(build_sale(), raw_status=shown),
+            build_seen(gate=seen),
+            after(1),
+        )
+        assert len(_told(decision, "CloseTimeChanged")) == expected
+    cancelled = build_sale(desired_state="Cancelled", status=OPENED)
+    closed = decide(cancelled, build_seen(gate=build_gate(state="Cancelled")), after(5))
+    assert _told(closed, "SaleClosed") == [
+        "The sale was cancelled while it was open; paid orders stand, nothing more is sold."
+    ]

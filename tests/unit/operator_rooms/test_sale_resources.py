@@ -129,11 +129,14 @@ def test_an_event_has_a_name_that_says_what_it_tells():
         return manifest.event(notice, about, now=OPEN, instance="operator-0")
 
     assert event("opened") == {
-        "apiVersion": "events.k8s.io/v1",
+        "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"namespace": "default", "name": "drop.077b7836b9348e7b"},
         "eventTime": "2026-11-27T12:00:00.000000Z",
-        "regarding": {
+        "firstTimestamp": "2026-11-27T12:00:00Z",
+        "lastTimestamp": "2026-11-27T12:00:00Z",
+        "count": 1,
+        "involvedObject": {
             "apiVersion": "doorbuster.dev/v1alpha1",
             "kind": "FlashSale",
             "namespace": "default",
@@ -142,9 +145,10 @@ def test_an_event_has_a_name_that_says_what_it_tells():
         },
         "type": "Normal",
         "reason": "SaleOpened",
-        "note": "The sale opened on time.",
+        "message": "The sale opened on time.",
         "action": "Reconcile",
-        "reportingController": "doorbuster.dev/doorbuster-operator",
+        "source": {"component": "doorbuster-operator"},
+        "reportingComponent": "doorbuster.dev/doorbuster-operator",
         "reportingInstance": "operator-0",
     }
     assert event("opened")["metadata"] != event("opened-again")["metadata"]
