@@ -17,6 +17,7 @@ WATCHED = {
 }
 STEP_SECONDS = 60.0
 AGAIN_SECONDS = 0.1
+WATCH_SECONDS = 5
 Holds = Callable[[dict[str, Any]], bool]
 
 
@@ -70,8 +71,10 @@ async def observing(
     async def follow(kind: str, group: str) -> None:
         url = f"{base}{group}/namespaces/{namespace}/{kind}"
         forever = aiohttp.ClientTimeout(total=None)
-        while True:  # an API server ends the watches of a custom resource whenever its definition is touched
-            query = {"watch": "true"}
+        # Short watches, each from where the last one ended: one that an API server begins while it is still taking
+        # up the definition of a custom resource may stay silent for as long as it lives.
+        while True:
+            query = {"watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
             if seen.versions[kind]:
                 query["resourceVersion"] = seen.versions[kind][-1]["metadata"]["resourceVersion"]
             async with session.get(url, params=query, timeout=forever) as answer:
