@@ -116,7 +116,10 @@ class Campaign:
         except Exception as error:
             outcome.is_too_slow = isinstance(error, scenario.TooSlowError)
             where = traceback.extract_tb(error.__traceback__)[-1]
-            outcome.violations.append(f"{type(error).__name__}: {error} ({where.name})"[:2000])
+            cause = "" if error.__cause__ is None else f" by {error.__cause__!r}"
+            outcome.violations.append(
+                f"{type(error).__name__}: {error}{cause} ({where.name})"[:2000]
+            )
         outcome.seconds = time.monotonic() - began
         return outcome
 

@@ -17,7 +17,7 @@ WATCHED = {
 }
 STEP_SECONDS = 60.0
 AGAIN_SECONDS = 0.1
-WATCH_SECONDS = 5
+TOO_MANY_REQUESTS = 429
 Holds = Callable[[dict[str, Any]], bool]
 
 
@@ -29,6 +29,7 @@ class Observer:
         self.gone: set[str] = set()
         self._read: dict[str, int] = dict.fromkeys(WATCHED, 0)
         self._news = asyncio.Event()
+        self.failure: BaseException | None = None
 
     def take(self, kind: str, event: dict[str, Any]) -> None:
         """Remember one event of a watch; a version that is known comes again when a watch begins anew."""
@@ -41,11 +42,19 @@ class Observer:
             self.gone.add(kind)
         self._news.set()
 
+    def ended(self, watch: "asyncio.Task[None]") -> None:
+        """Remember why a watch ended that should not have."""
+        if not watch.cancelled():
+            self.failure = watch.exception()
+            self._news.set()
+
     async def until(self, kind: str, what: str, holds: Holds) -> dict[str, Any]:
         """Return the first version after the last one returned of which it holds; raises TimeoutError."""
         try:
             async with asyncio.timeout(STEP_SECONDS):
                 while True:
+                    if self.failure is not None:
+                        raise RuntimeError("the observer's watch failed") from self.failure
                     self._news.clear()
                     for index in range(self._read[kind], len(self.versions[kind])):
                         if holds(self.versions[kind][index]):
@@ -71,20 +80,22 @@ async def observing(
     async def follow(kind: str, group: str) -> None:
         url = f"{base}{group}/namespaces/{namespace}/{kind}"
         forever = aiohttp.ClientTimeout(total=None)
-        # Short watches, each from where the last one ended: one that an API server begins while it is still taking
-        # up the definition of a custom resource may stay silent for as long as it lives.
-        while True:
-            query = {"watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
+        while (
+            True
+        ):  # an API server ends watches, and has none to give while it takes up a kind (429)
+            query = {"watch": "true"}
             if seen.versions[kind]:
                 query["resourceVersion"] = seen.versions[kind][-1]["metadata"]["resourceVersion"]
             async with session.get(url, params=query, timeout=forever) as answer:
-                answer.raise_for_status()
-                async for line in answer.content:
-                    seen.take(kind, msgspec.json.decode(line))
+                if answer.status != TOO_MANY_REQUESTS:
+                    answer.raise_for_status()
+                    async for line in answer.content:
+                        seen.take(kind, msgspec.json.decode(line))
             await asyncio.sleep(AGAIN_SECONDS)
 
     async with AsyncExitStack() as stack:
         for kind, group in WATCHED.items():
             task = asyncio.create_task(follow(kind, group), name=f"observe {kind}")
+            task.add_done_callback(seen.ended)
             stack.callback(task.cancel)
         yield seen
