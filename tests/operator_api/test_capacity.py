@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from datetime import datetime
 
 import pytest
 
@@ -84,7 +85,8 @@ async def test_a_cold_sale_is_held_over_its_opening_and_never_again(kube, sale_o
     await workloads.set_ready(name, 2)
     opened = await api.until("FlashSale", name, reason_of("Open", "WindowOpen"))
     assert opened["status"]["gate"]["state"] == "Active"
-    assert opened["status"]["timeline"]["openTime"] > opened["spec"]["openTime"]
+    opened_at = datetime.fromisoformat(opened["status"]["timeline"]["openTime"])
+    assert opened_at > datetime.fromisoformat(opened["spec"]["openTime"])
     await workloads.set_ready(name, 0)
     cold = await api.until("FlashSale", name, reason_of("CapacityWarmed", "NotReady"))
     assert (cold["status"]["phase"], cold["status"]["gate"]["state"]) == ("Open", "Active")
