@@ -80,9 +80,8 @@ async def observing(
     async def follow(kind: str, group: str) -> None:
         url = f"{base}{group}/namespaces/{namespace}/{kind}"
         forever = aiohttp.ClientTimeout(total=None)
-        while (
-            True
-        ):  # an API server ends watches, and has none to give while it takes up a kind (429)
+        # An API server ends watches, and has none to give while it takes up a kind (429).
+        while True:
             query = {"watch": "true"}
             if seen.versions[kind]:
                 query["resourceVersion"] = seen.versions[kind][-1]["metadata"]["resourceVersion"]

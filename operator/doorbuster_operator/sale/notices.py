@@ -135,10 +135,10 @@ def _capacity_notices(
 ) -> list[Notice]:
     old, new = by_type(sale.status.conditions).get("CapacityWarmed"), fresh["CapacityWarmed"]
     told = []
-    # A process that was just started has seen nothing yet: that is no edge where the gate was armed before.
-    is_unseen = old is not None and old.reason == "NotSeen" and sale.status.timeline.armed_time
-    if new.reason == "Warmed" and (old is None or old.status != "True") and not is_unseen:
-        key = f"warmed-{_since(old)}"
+    if new.reason == "Warmed" and (old is None or old.status != "True"):
+        # A process that was just started has seen nothing yet: it tells again what may have been told before it.
+        is_first = sale.status.timeline.armed_time is None or (old and old.reason == "NotSeen")
+        key = "warmed" if is_first else f"warmed-{_since(old)}"
         told.append(Notice(reason="CapacityWarmed", message=new.message, key=key))
     if new.reason in PROBLEMS and (old is None or old.reason != new.reason):
         key = f"{new.reason}-{sale.generation}-{_since(old)}"

@@ -171,15 +171,17 @@ async def test_an_outage_that_came_and_went_between_two_polls_is_no_secret():
     assert (inventory.silence, inventory.silences_ended) == (None, 1)
 
 
-def test_a_new_process_that_looks_for_the_first_time_does_not_tell_of_warmth_again():
-    def told(armed_time):
-        unseen = condition("CapacityWarmed", "Unknown", "NotSeen", "-")
-        status = Status(timeline=Timeline(armed_time=armed_time), conditions=[unseen])
+def test_a_new_process_that_looks_for_the_first_time_tells_of_warmth_under_the_same_name():
+    def key(armed_time, old):
+        status = Status(timeline=Timeline(armed_time=armed_time), conditions=[old])
         web = ScalingTarget(name="web", hpa_name="web", warm_replicas=4)
         sale = build_sale(status=status, scaling=Scaling(targets=[web]))
         warm = TargetSeen(name="web", demand=4, minimum=4, ready=4)
         seen = build_seen(gate=build_gate(), targets=(warm,))
-        return [each.reason for each in decide(sale, seen, after(-30)).notices]
+        notices = decide(sale, seen, after(-30)).notices
+        return next(each.key for each in notices if each.reason == "CapacityWarmed")
 
-    assert "CapacityWarmed" in told(None)
-    assert "CapacityWarmed" not in told(after(-60))
+    cold = condition("CapacityWarmed", False, "NotReady", "-")
+    unseen = condition("CapacityWarmed", "Unknown", "NotSeen", "-")
+    assert key(None, cold) == key(after(-60), unseen)
+    assert key(after(-60), cold) != key(None, cold), "it was lost in between"
