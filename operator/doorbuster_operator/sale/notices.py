@@ -136,9 +136,9 @@ def _capacity_notices(
     old, new = by_type(sale.status.conditions).get("CapacityWarmed"), fresh["CapacityWarmed"]
     told = []
     if new.reason == "Warmed" and (old is None or old.status != "True"):
-        # A process that was just started has seen nothing yet: it tells again what may have been told before it.
-        is_first = sale.status.timeline.armed_time is None or (old and old.reason == "NotSeen")
-        key = "warmed" if is_first else f"warmed-{_since(old)}"
+        # Once for what is asked: a new process has seen nothing yet, so no edge between conditions names this for good.
+        targets = sale.spec.scaling.targets
+        key = "warmed-" + ",".join(f"{each.hpa_name}:{each.warm_replicas}" for each in targets)
         told.append(Notice(reason="CapacityWarmed", message=new.message, key=key))
     if new.reason in PROBLEMS and (old is None or old.reason != new.reason):
         key = f"{new.reason}-{sale.generation}-{_since(old)}"

@@ -171,17 +171,16 @@ async def test_an_outage_that_came_and_went_between_two_polls_is_no_secret():
     assert (inventory.silence, inventory.silences_ended) == (None, 1)
 
 
-def test_a_new_process_that_looks_for_the_first_time_tells_of_warmth_under_the_same_name():
-    def key(armed_time, old):
-        status = Status(timeline=Timeline(armed_time=armed_time), conditions=[old])
-        web = ScalingTarget(name="web", hpa_name="web", warm_replicas=4)
+def test_warm_capacity_is_told_once_for_what_is_asked_whatever_a_new_process_saw_before():
+    def key(old, replicas):
+        status = Status(timeline=Timeline(armed_time=after(-60)), conditions=[old])
+        web = ScalingTarget(name="web", hpa_name="web", warm_replicas=replicas)
         sale = build_sale(status=status, scaling=Scaling(targets=[web]))
-        warm = TargetSeen(name="web", demand=4, minimum=4, ready=4)
+        warm = TargetSeen(name="web", demand=replicas, minimum=replicas, ready=replicas)
         seen = build_seen(gate=build_gate(), targets=(warm,))
         notices = decide(sale, seen, after(-30)).notices
         return next(each.key for each in notices if each.reason == "CapacityWarmed")
 
     cold = condition("CapacityWarmed", False, "NotReady", "-")
     unseen = condition("CapacityWarmed", "Unknown", "NotSeen", "-")
-    assert key(None, cold) == key(after(-60), unseen)
-    assert key(after(-60), cold) != key(None, cold), "it was lost in between"
+    assert key(cold, 4) == key(unseen, 4) != key(cold, 5)
