@@ -195,6 +195,56 @@ def test_the_resources_stay_when_their_chart_goes(helm4):
         assert each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
+def test_a_migration_has_what_it_needs_and_nothing_of_the_service(helm4):
+    objects = helm4.render("doorbuster", values="least")
+    migrated = [part.name for part in parts.PARTS if part.migrates]
+    assert migrated
+    for name in migrated:
+        pod = objects.one("Job", f"doorbuster-{name}-migrate")["spec"]["template"]
+        [container] = pod["spec"]["containers"]
+        assert container["args"] == ["migrate", name]
+        assert not set(container) & {"ports", "startupProbe", "livenessProbe", "readinessProbe"}
+        assert [each["name"] for each in pod["spec"]["volumes"]] == ["tmp"]
+        ways = objects.one("NetworkPolicy", f"doorbuster-{name}-migrate")
+        assert ways["spec"]["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
+        assert {port["port"] for rule in ways["spec"]["egress"] for port in rule["ports"]} > {53}
+        service = objects.one("Service", f"doorbuster-{name}")["spec"]["selector"]
+        assert not service.items() <= pod["metadata"]["labels"].items()
+
+
+def test_large_numbers_stay_whole(helm4):
+    most = "--set-json=checkout.config.checkoutMostPerProduct=1000000"
+    told = environment(helm4.render("doorbuster", most, values="least"), "doorbuster-checkout")
+    assert told["DOORBUSTER_CHECKOUT_MOST_PER_PRODUCT"] == "1000000"
+
+
+@pytest.mark.parametrize("way", ["ingress", "httpRoute"])
+def test_a_way_in_without_trusted_proxies_is_refused(helm4, way):
+    with pytest.raises(helm4.Error, match="the whole shop counts as one client"):
+        helm4.render("doorbuster", f"--set=gateway.{way}.enabled=true", values="least")
+
+
+def test_a_part_without_a_policy_is_not_cut_off(helm4):
+    without = "--set=gateway.networkPolicy.enabled=false"
+    objects = helm4.render("doorbuster", without, values="least")
+    denied = objects.one("NetworkPolicy", "doorbuster-default-deny")["spec"]["podSelector"]
+    assert denied["matchExpressions"] == [
+        {"key": "app.kubernetes.io/name", "operator": "NotIn", "values": ["gateway"]}
+    ]
+
+
+def test_what_holds_for_all_pods_is_said_once(helm4):
+    secret = "--set=global.imagePullSecrets[0].name=registry"
+    for each in pods(helm4.render("doorbuster", secret, values="least")).values():
+        assert each["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
+@pytest.mark.parametrize("name", ["operator", "cdc"])
+def test_what_one_copy_does_cannot_be_autoscaled(helm4, name):
+    with pytest.raises(helm4.Error, match="hpa"):
+        helm4.render("doorbuster", f"--set={name}.hpa.enabled=true", values="least")
+
+
 # --- the real API server --------------------------------------------------------------------------
 
 

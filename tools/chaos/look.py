@@ -99,6 +99,11 @@ class Stores:
         query = "SELECT type FROM outbox WHERE event_key = $1 ORDER BY id"
         return [row["type"] for row in await self.fetch(service, query, order_id)]
 
+    async def unsent(self, service: str) -> int:
+        """How many events of a service wait for its relay."""
+        [row] = await self.fetch(service, "SELECT count(*) AS events FROM outbox")
+        return int(row["events"])
+
     async def letters(self, order_id: str) -> list[tuple[str, str]]:
         """Kind and state of an order's letters."""
         query = "SELECT kind, state FROM letter WHERE order_id = $1 ORDER BY kind"

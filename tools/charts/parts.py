@@ -24,7 +24,7 @@ class Part:
 
     ``config`` is "module:class" of its settings, ``ports`` the usual ones of its stores and providers. ``public``
     parts are called from outside and balanced by Kubernetes; all others are found by DNS, one address a copy, and
-    their callers balance.
+    their callers balance. Parts that do not ``scale`` have one copy at work, whatever their number.
     """
 
     name: str
@@ -36,6 +36,8 @@ class Part:
     replicas: int = 2
     image: str = "doorbuster/services"
     ports: tuple[int, ...] = ()
+    memory: str = "320Mi"
+    scales: bool = True
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -77,6 +79,7 @@ PARTS = (
     Part(
         name="product",
         does="the catalogue, reviews and pictures",
+        memory="768Mi",  # one large picture takes half a gigabyte while its thumbnails are made
         config="doorbuster.product.config:ProductConfig",
         ports=(27017, 6379, 9092, 443),
     ),
@@ -134,6 +137,7 @@ PARTS = (
         config="doorbuster.cdc.config:CdcConfig",
         command=("cdc", "watch"),
         replicas=1,
+        scales=False,
         ports=(8083, 5432, 27017),
     ),
 )
@@ -142,6 +146,7 @@ OPERATOR = Part(
     does="the operator: turns FlashSales and InventoryPools into armed stock and warm capacity",
     config="doorbuster_operator.config:OperatorConfig",
     image="doorbuster/operator",
+    scales=False,
     ports=(443, 6443, 9092),
 )
 NAMES = tuple(part.name for part in PARTS)

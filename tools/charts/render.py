@@ -60,9 +60,12 @@ def _values(part: Part) -> str:
     common = values.asset("common.yaml")
     common = common.replace("\nreplicas: 2\n", f"\nreplicas: {part.replicas}\n")
     common = common.replace("doorbuster/services", part.image)
+    common = common.replace("memory: 320Mi", f"memory: {part.memory}")
     ports = "".join(f"\n        - {{port: {port}, protocol: TCP}}" for port in part.ports)
     common = common.replace("storeEgress: []", f"storeEgress:\n    - ports:{ports}")
     pieces = ["config:", *_config(known), *_secrets(part, known), common]
+    if part.scales:
+        pieces.append(values.asset("hpa.yaml"))
     if part.migrates:
         pieces.append(values.asset("migration.yaml"))
     if part.public:
@@ -172,12 +175,8 @@ def _flow(row: Mapping[str, Any]) -> str:
 def _service_readme(part: Part, text: str) -> str:
     made = ["ServiceAccount", "ConfigMap", "Deployment", "Service"]
     made += ["Job (before install and upgrade: the schema)"] if part.migrates else []
-    optional = [
-        "HorizontalPodAutoscaler",
-        "PodDisruptionBudget",
-        "NetworkPolicy",
-        "ServiceMonitor",
-    ]
+    optional = ["PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor"]
+    optional += ["HorizontalPodAutoscaler"] if part.scales else []
     optional += ["Ingress", "HTTPRoute"] if part.public else []
     return "\n".join(
         (

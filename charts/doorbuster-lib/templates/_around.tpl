@@ -6,7 +6,7 @@ every upgrade. The annotation tells the operator what it is while no sale is liv
 own default of 1 holds.
 */}}
 {{- define "doorbuster.hpa" -}}
-{{- if .root.Values.hpa.enabled }}
+{{- if (.root.Values.hpa | default dict).enabled }}
 ---
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
@@ -69,10 +69,7 @@ metadata:
 spec:
   podSelector:
     matchLabels:
-      app.kubernetes.io/part-of: doorbuster
-      app.kubernetes.io/instance: {{ include "doorbuster.instance" . }}
-    matchExpressions:
-      - {key: app.kubernetes.io/name, operator: In, values: [{{ .part }}, {{ .part }}-migrate]}
+      {{- include "doorbuster.selector" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
   ingress:
     {{- if $callers }}
@@ -98,14 +95,7 @@ spec:
         - {port: admin, protocol: TCP}
     {{- end }}
   egress:
-    - to:
-        - namespaceSelector: {}
-          podSelector:
-            matchLabels:
-              k8s-app: kube-dns
-      ports:
-        - {port: 53, protocol: UDP}
-        - {port: 53, protocol: TCP}
+    {{- toYaml .root.Values.networkPolicy.dnsEgress | nindent 4 }}
     {{- if $neighbours }}
     - to:
         {{- range $neighbours }}
@@ -149,6 +139,11 @@ spec:
 
 {{- define "doorbuster.ingress" -}}
 {{- $ingress := .root.Values.ingress -}}
+{{- if or $ingress.enabled .root.Values.httpRoute.enabled }}
+{{- if not .root.Values.config.trustedProxies }}
+{{- fail "\nconfig.trustedProxies names the networks of the ingress controller: without it the whole shop counts as one client" }}
+{{- end }}
+{{- end }}
 {{- if $ingress.enabled }}
 ---
 apiVersion: networking.k8s.io/v1

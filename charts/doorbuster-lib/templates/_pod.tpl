@@ -101,21 +101,27 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{- define "doorbuster.scheduling" -}}
-{{- with .root.Values.imagePullSecrets }}
+{{/* Where a pod may run and what it may pull; what the chart leaves empty comes from global. */}}
+{{- define "doorbuster.placement" -}}
+{{- $global := .root.Values.global | default dict -}}
+{{- with .root.Values.imagePullSecrets | default $global.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .root.Values.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- with .root.Values.nodeSelector }}
+{{- with .root.Values.nodeSelector | default $global.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .root.Values.tolerations }}
+{{- with .root.Values.tolerations | default $global.tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "doorbuster.scheduling" -}}
+{{- include "doorbuster.placement" . }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
 {{- end }}
 {{- with .root.Values.affinity }}
 affinity:

@@ -10,7 +10,12 @@ another part's addresses. An empty value leaves the program's own default; the u
 {{- $value := $own -}}
 {{- if eq (toString $own) "" }}{{ $value = $shared }}{{ end -}}
 {{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) -}}
+{{- /* Numbers of a values file are floats: 1000000 would be written 1e+06. */ -}}
+{{- if and (kindIs "float64" $value) (eq (floor $value) $value) -}}
+{{- int64 $value -}}
+{{- else -}}
 {{- toString $value -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

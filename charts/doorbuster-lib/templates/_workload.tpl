@@ -43,26 +43,17 @@ data:
 {{/*
 The schema is brought up to date before the new pods start. Migrations only ever add (expand), so the pods of the
 release before go on working beside the new schema, also after a rollback, which runs no migration backwards.
+The Job brings its own ConfigMap and its own way out: those of the service are not there, or not new, yet.
 */}}
 {{- define "doorbuster.migration" -}}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: {{ include "doorbuster.name" . }}-migrate
-  namespace: {{ .root.Release.Namespace }}
-  labels:
-    {{- include "doorbuster.labels" . | nindent 4 }}
-  annotations:
-    helm.sh/hook: pre-install,pre-upgrade
-    helm.sh/hook-weight: "-10"
-    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
-automountServiceAccountToken: false
+{{- $part := printf "%s-migrate" .part }}
+{{- $name := printf "%s-migrate" (include "doorbuster.name" .) }}
+{{- $job := dict "root" .root "part" .part "image" .image "args" (list "migrate" .part) "configMap" $name }}
 ---
 apiVersion: v1
 kind: ConfigMap
 metadata:
-  name: {{ include "doorbuster.name" . }}-migrate
+  name: {{ $name }}
   namespace: {{ .root.Release.Namespace }}
   labels:
     {{- include "doorbuster.labels" . | nindent 4 }}
@@ -73,10 +64,32 @@ metadata:
 data:
   {{- include "doorbuster.configData" . | trim | default "{}" | nindent 2 }}
 ---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ $name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "doorbuster.labels" . | nindent 4 }}
+  annotations:
+    helm.sh/hook: pre-install,pre-upgrade
+    helm.sh/hook-weight: "-10"
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "doorbuster.selector" (dict "root" .root "part" $part) | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  egress:
+    {{- toYaml .root.Values.networkPolicy.dnsEgress | nindent 4 }}
+    {{- with .root.Values.networkPolicy.storeEgress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+---
 apiVersion: batch/v1
 kind: Job
 metadata:
-  name: {{ include "doorbuster.name" . }}-migrate
+  name: {{ $name }}
   namespace: {{ .root.Release.Namespace }}
   labels:
     {{- include "doorbuster.labels" . | nindent 4 }}
@@ -91,16 +104,17 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "doorbuster.selector" (merge (dict "part" (printf "%s-migrate" .part)) .) | nindent 8 }}
+        {{- include "doorbuster.selector" (dict "root" .root "part" $part) | nindent 8 }}
     spec:
-      serviceAccountName: {{ include "doorbuster.name" . }}-migrate
-      {{- include "doorbuster.podSecurity" (dict) | nindent 6 }}
+      {{- include "doorbuster.podSecurity" $job | nindent 6 }}
       restartPolicy: Never
-      {{- include "doorbuster.scheduling" (merge (dict "root" (dict "Values" (dict "imagePullSecrets" .root.Values.imagePullSecrets "nodeSelector" .root.Values.nodeSelector "tolerations" .root.Values.tolerations "topologySpread" (dict "enabled" false)))) .) | trim | nindent 6 }}
+      {{- with include "doorbuster.placement" $job | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
       containers:
         -
-          {{- include "doorbuster.container" (merge (dict "args" (list "migrate" .part) "serves" false "hasKey" false "hasPublicKeys" false "configMap" (printf "%s-migrate" (include "doorbuster.name" .))) .) | nindent 10 }}
-      {{- include "doorbuster.volumes" (merge (dict "hasKey" false "hasPublicKeys" false) .) | nindent 6 }}
+          {{- include "doorbuster.container" $job | nindent 10 }}
+      {{- include "doorbuster.volumes" $job | nindent 6 }}
 {{- end -}}
 
 {{- define "doorbuster.deployment" -}}
@@ -113,7 +127,7 @@ metadata:
   labels:
     {{- include "doorbuster.labels" . | nindent 4 }}
 spec:
-  {{- if not .root.Values.hpa.enabled }}
+  {{- if not (.root.Values.hpa | default dict).enabled }}
   replicas: {{ .root.Values.replicas }}
   {{- end }}
   revisionHistoryLimit: 5

@@ -20,7 +20,7 @@ async def build() -> AsyncIterator[process.Service]:
     settings = config.load(CdcConfig)
     async with AsyncExitStack() as stack:
         connect = await stack.enter_async_context(open_connect(settings.connect_url))
-        watcher = Watcher(connect, PostgresSlots(settings.postgres_dsn))
+        watcher = Watcher(connect, PostgresSlots(settings.postgres_dsn), settings.connectors())
         await stack.enter_async_context(
             process.repeating("cdc", watcher.step, every_seconds=WATCH_SECONDS)
         )

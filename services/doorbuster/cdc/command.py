@@ -29,12 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 async def _register(settings: CdcConfig) -> None:
-    wanted = domain.connectors(
-        postgres_dsn=settings.postgres_dsn,
-        mongo_url=settings.mongo_url,
-        partitions=settings.partitions,
-        replication=settings.replication,
-    )
+    wanted = settings.connectors()
     async with open_connect(settings.connect_url) as connect:
         for connector in wanted:
             await usecases.register(connect, connector)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from doorbuster.kit import config
 
+from . import domain
+
 
 @dataclass(frozen=True, kw_only=True)
 class CdcConfig:
@@ -14,3 +16,12 @@ class CdcConfig:
     mongo_url: str = config.setting("DOORBUSTER_CDC_MONGO_URL", secret=True)
     partitions: int = config.setting("DOORBUSTER_CDC_PARTITIONS", int, default=3)
     replication: int = config.setting("DOORBUSTER_CDC_REPLICATION", int, default=1)
+
+    def connectors(self) -> tuple[domain.Connector, ...]:
+        """Return the connectors as they shall be; raises ValueError when a DSN names no database."""
+        return domain.connectors(
+            postgres_dsn=self.postgres_dsn,
+            mongo_url=self.mongo_url,
+            partitions=self.partitions,
+            replication=self.replication,
+        )

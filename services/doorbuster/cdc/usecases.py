@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -67,16 +67,17 @@ async def describe(connect: Connect, name: str) -> str:
 
 @dataclass
 class Watcher:
-    """Looks at both connectors and the slot: starts what failed, and repairs a lost slot by a new snapshot."""
+    """Looks at both connectors and the slot: makes what is missing, starts what failed, replaces a lost slot."""
 
     connect: Connect
     slots: Slots
+    wanted: Sequence[domain.Connector]
     monotonic: Callable[[], float] = time.monotonic
     _missing_since: float | None = None
     _failed_since: dict[str, float] = field(default_factory=dict)
     _worker: workers.Worker = field(
         default_factory=lambda: workers.Worker(
-            "cdc", outcomes=("restarted", "snapshotted"), reasons=("not_registered",)
+            "cdc", outcomes=("registered", "restarted", "snapshotted"), reasons=()
         )
     )
 
@@ -84,7 +85,7 @@ class Watcher:
         """Look once and repair what needs it; raises ConnectionError while Connect or PostgreSQL is away."""
         slot = await self.slots.find()
         LAG.set(slot.lag_bytes if slot is not None else 0)
-        states = {name: await self._look_at(name) for name in (domain.INVENTORY, domain.PRODUCTS)}
+        states = {each.name: await self._look_at(each) for each in self.wanted}
         if states[domain.INVENTORY] == "MISSING":
             self._missing_since = None
             return
@@ -106,7 +107,8 @@ class Watcher:
             self._missing_since = self.monotonic()
         return timedelta(seconds=self.monotonic() - self._missing_since)
 
-    async def _look_at(self, name: str) -> str:
+    async def _look_at(self, connector: domain.Connector) -> str:
+        name = connector.name
         said = await describe(self.connect, name)
         UP.labels(name).set(said == RUNNING)
         if said == RUNNING:
@@ -114,7 +116,9 @@ class Watcher:
             return said
         self._failed_since.setdefault(name, self.monotonic())
         if said == "MISSING":
-            self._worker.postponed("not_registered")
+            await self.connect.put(connector)
+            telemetry.log().warning("connector_registered", connector=name)
+            self._worker.repaired("registered")
         if said == FAILED:
             telemetry.log().warning("connector_restarted", connector=name)
             await self.connect.restart_failed(name)

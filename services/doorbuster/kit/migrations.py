@@ -27,7 +27,11 @@ def head(package: str) -> str:
 
 
 async def require_current(engine: AsyncEngine, package: str) -> None:
-    """Raise StartError unless the schema is exactly the one this code was written for."""
+    """Raise StartError when the schema is older than the one this code was written for.
+
+    A newer one is fine: migrations only add, so that the release before goes on working beside it, also when it was
+    rolled back to or one of its copies starts again in the middle of an upgrade.
+    """
     expected = head(package)
     try:
         async with engine.connect() as connection:
@@ -37,7 +41,7 @@ async def require_current(engine: AsyncEngine, package: str) -> None:
             f"the schema of {package} cannot be read ({type(error).__name__});"
             f" is the database up and was `doorbuster migrate {package.split('.')[-1]}` run?"
         ) from error
-    if found != expected:
+    if found is None or found < expected:
         raise process.StartError(
             f"the schema is at {found}, this version needs {expected}:"
             f" run `doorbuster migrate {package.split('.')[-1]}`"
@@ -72,7 +76,11 @@ def _upgrade(connection: sa.Connection, package: str) -> None:
     # Alembic costs memory that only this command needs.
     from alembic import command
     from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
 
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current > head(package):
+        return  # a later release was here; it is not this one's business to know how
     with resources.as_file(resources.files(package) / "migrations") as folder:
         alembic = Config()
         alembic.set_main_option("script_location", str(Path(folder)))

@@ -92,6 +92,29 @@ async def test_migrating_again_changes_nothing(checkout_dsn):
     assert found == {name: list(table.c.keys()) for name, table in tables.items()}
 
 
+async def test_a_newer_schema_is_left_alone_and_served(checkout_dsn):
+    """As after a rollback, and while an upgrade has migrated but not rolled every copy yet."""
+    head = migrations.head("doorbuster.checkout")
+    async with database.open_engine(checkout_dsn) as engine:
+
+        async def set_version(version):
+            async with engine.begin() as connection:
+                await connection.execute(
+                    sa.text("UPDATE alembic_version SET version_num = :version"),
+                    {"version": version},
+                )
+
+        await set_version("9999")
+        try:
+            await migrations.require_current(engine, "doorbuster.checkout")
+            await migrations.upgrade("doorbuster.checkout", checkout_dsn)
+            async with engine.connect() as connection:
+                found = await connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            assert found == "9999"
+        finally:
+            await set_version(head)
+
+
 async def test_an_old_schema_is_refused_at_the_start(checkout_dsn):
     async with database.open_engine(checkout_dsn) as engine:
         async with engine.begin() as connection:

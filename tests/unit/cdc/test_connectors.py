@@ -67,7 +67,9 @@ class World:
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.watcher = usecases.Watcher(self.connect, self.slots, monotonic=lambda: self.now)
+        self.watcher = usecases.Watcher(
+            self.connect, self.slots, list(connectors().values()), monotonic=lambda: self.now
+        )
 
 
 def world(slot: Slot | None = HEALTHY, **states: State) -> World:
@@ -163,12 +165,12 @@ async def test_a_repair_that_died_in_the_middle_is_done_again() -> None:
     assert at.connect.calls == SNAPSHOT_AGAIN
 
 
-async def test_nothing_is_repaired_before_the_connectors_are_registered() -> None:
+async def test_what_is_missing_is_registered_and_nothing_else_is_repaired_before() -> None:
     at = world(None)
     at.connect.states.clear()
     at.now = 100.0
     await at.watcher.step()
-    assert at.connect.calls == []
+    assert at.connect.calls == [f"put {INVENTORY}", f"put {PRODUCTS}"]
     at.now = 107.0
     assert await at.watcher.oldest_seconds() == 7.0
 

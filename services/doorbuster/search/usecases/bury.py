@@ -26,12 +26,12 @@ class Undertaker:
         """
         if not product_ids:
             return []
-        sold = await self.products.sold(product_ids)
-        dead = [product_id for product_id in product_ids if product_id not in sold]
+        # The versions first: what is made anew after product was asked must stay above its stub.
         known: dict[str, int] = {}
-        for alias in aliases if dead else ():
-            for product_id, version in (await self.index.versions(alias, dead)).items():
+        for alias in aliases:
+            for product_id, version in (await self.index.versions(alias, product_ids)).items():
                 known[product_id] = max(version, known.get(product_id, 0))
+        sold = await self.products.sold(list(known)) if known else frozenset()
         return [
             Write(
                 product_id=product_id,
@@ -39,6 +39,7 @@ class Undertaker:
                 document=documents.stub(product_id),
             )
             for product_id, version in known.items()
+            if product_id not in sold
         ]
 
 
