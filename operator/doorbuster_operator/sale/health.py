@@ -6,7 +6,7 @@ from doorbuster.contracts import control
 from doorbuster_operator.conditions import Condition, by_type, condition, rfc3339
 
 from . import capacity
-from .facts import Seen
+from .facts import Failure, Seen
 from .model import OVER, FlashSale, Phase
 
 SKEW_LIMIT = timedelta(milliseconds=500)
@@ -58,10 +58,15 @@ def conditions(sale: FlashSale, seen: Seen, phase: Phase, now: datetime) -> tupl
     return (_ready(phase, by_type(parts)), *parts)
 
 
+def current(sale: FlashSale, failure: Failure | None) -> Failure | None:
+    """Forget a failure of an older generation: the new one deserves a try, and other words."""
+    return failure if failure is not None and failure.generation == sale.generation else None
+
+
 def accepted(sale: FlashSale, seen: Seen) -> Condition:
     """Tell whether inventory takes the sale as it is written."""
-    failure = seen.gate_failure
-    if failure is not None and failure.is_refusal and failure.generation == sale.generation:
+    failure = current(sale, seen.gate_failure)
+    if failure is not None and failure.is_refusal:
         return condition("Accepted", False, failure.reason, failure.message)
     return condition("Accepted", True, "Valid", "The sale can be sold as it is written.")
 
@@ -85,7 +90,7 @@ def pools_bound(sale: FlashSale, seen: Seen) -> Condition:
 
 
 def _topics_ready(sale: FlashSale, seen: Seen) -> Condition:
-    failure, wanted = seen.topic_failure, sale.spec.messaging
+    failure, wanted = current(sale, seen.topic_failure), sale.spec.messaging
     if failure is not None:
         return condition("TopicsReady", False, failure.reason, failure.message)
     if seen.topic is None:
@@ -117,7 +122,7 @@ def _armed(sale: FlashSale, seen: Seen, phase: Phase) -> Condition:
         return condition("Armed", False, "InventoryUnavailable", seen.silence)
     if phase in {Phase.CLOSED, Phase.SETTLED, Phase.CANCELLED}:
         return condition("Armed", False, "Over", "The gate is shut for good.")
-    failure = seen.gate_failure
+    failure = current(sale, seen.gate_failure)
     if failure is not None:
         return condition("Armed", gate is not None and gate.armed, failure.reason, failure.message)
     if gate is None:

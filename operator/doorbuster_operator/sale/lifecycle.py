@@ -304,7 +304,7 @@ def is_held(sale: FlashSale, seen: Seen, now: datetime) -> bool:
 def _gate_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, ...]:
     gate = seen.gate
     state = wanted_state(sale, seen, now)
-    if seen.silence is not None or not _is_due(_of(sale, seen.gate_failure), now):
+    if seen.silence is not None or not _is_due(health.current(sale, seen.gate_failure), now):
         return ()
     if gate is None and state == "Cancelled":
         return ()
@@ -321,7 +321,7 @@ def _gate_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, ..
 
 
 def _topic_action(sale: FlashSale, seen: Seen, now: datetime) -> tuple[Action, ...]:
-    failure = _of(sale, seen.topic_failure)
+    failure = health.current(sale, seen.topic_failure)
     is_ours = sale.owns_topic or sale.adopts_topic
     if failure is not None and failure.reason == FOREIGN and is_ours:
         failure = None  # the merchant has decided since
@@ -356,11 +356,6 @@ def _finalized(sale: FlashSale, actions: tuple[Action, ...]) -> tuple[Action, ..
     if is_missing and not sale.is_deleting:
         return (AddFinalizer(sale.owns_topic or makes_topic), *actions)
     return actions
-
-
-def _of(sale: FlashSale, failure: Failure | None) -> Failure | None:
-    """Forget a failure of an older generation: the new one deserves a try at once."""
-    return failure if failure is not None and failure.generation == sale.generation else None
 
 
 def _is_due(failure: Failure | None, now: datetime) -> bool:

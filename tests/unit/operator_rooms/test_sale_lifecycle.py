@@ -310,6 +310,17 @@ def test_a_new_generation_is_tried_at_once_whatever_the_old_one_met():
     assert decision.actions == (PutGate("Active", CLOSE),)
 
 
+def test_what_failed_for_an_older_generation_is_not_told_of_the_new_one():
+    old = Failure(
+        reason="Overlap", message="-", retry_at=after(900), generation=1, is_refusal=True
+    )
+    seen = build_seen(gate_failure=old, topic_failure=old)
+    told = by_type(decide(build_sale(generation=1), seen, after(-3600)).conditions)
+    assert {told["Armed"].reason, told["TopicsReady"].reason} == {"Overlap"}
+    told = by_type(decide(build_sale(generation=2), seen, after(-3600)).conditions)
+    assert (told["Armed"].reason, told["TopicsReady"].reason) == ("NotYet", "Provisioned")
+
+
 def test_a_lost_gate_is_told_and_its_return_too():
     armed = [condition("Armed", True, "Loaded", "-")]
     status = msgspec.structs.replace(OPENED, conditions=armed)
