@@ -1,6 +1,7 @@
 """A sale's pass: observe, decide, apply, read back, and one status patch."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -9,7 +10,7 @@ import msgspec
 from doorbuster.contracts import control
 from doorbuster.kit import client
 from doorbuster_operator import metrics
-from doorbuster_operator.cluster import ClusterError, GoneError
+from doorbuster_operator.cluster import ClusterError, ConflictError, GoneError
 from doorbuster_operator.conditions import Notice
 from doorbuster_operator.sale import facts, lifecycle, model, report, resources
 from doorbuster_operator.sale.health import REFUSALS
@@ -20,6 +21,8 @@ ROUNDS = 6
 REFUSED_RETRY = timedelta(seconds=10)
 OUTAGE_RETRY = timedelta(seconds=1)
 KAFKA_RETRY = timedelta(seconds=2)
+KAFKA_SECONDS = 2.5
+ANSWER_GOOD_SECONDS = 10.0
 REPORT_RETRY = timedelta(seconds=2)
 FOREIGN_RETRY = timedelta(seconds=60)
 COUNTERS_EVERY_SECONDS = 5.0
@@ -41,6 +44,7 @@ class SaleSubject:
         self._topic: facts.TopicSeen | None = None
         self._topic_failure: facts.Failure | None = None
         self._is_topic_free = False
+        self._asked_of_kafka: dict[str, tuple[float, asyncio.Task[Any]]] = {}
         self._is_reported = False
         self._report_failure: facts.Failure | None = None
         self._gate_failure: facts.Failure | None = None
@@ -160,10 +164,10 @@ class SaleSubject:
                 await self._write_report(sale, now)
                 return True
             case facts.LookForTopic():
-                await self._look_for_topic(sale, now)
+                await self._look_for_topic(sale)
                 return True
             case facts.EnsureTopic():
-                await self._ensure_topic(sale, now)
+                await self._ensure_topic(sale)
                 return True
             case facts.CountUnread():
                 await self._count_unread(sale, now)
@@ -202,21 +206,41 @@ class SaleSubject:
         if is_first:
             self._armed_at = stored.server_time
 
-    async def _ensure_topic(self, sale: model.FlashSale, now: datetime) -> None:
+    async def _ask_kafka(self, what: str, ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Return Kafka's answer, or raise TopicsUnavailableError: a silent Kafka may not hold up the gate.
+
+        The question goes on by itself, so that a slow answer is there for the next try.
+        """
+        now = self._world.monotonic()
+        asked_at, task = self._asked_of_kafka.get(what, (now, None))
+        if task is None or (task.done() and now - asked_at > ANSWER_GOOD_SECONDS):
+            task = asyncio.create_task(ask(), name=f"{what} {self.name}")
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            self._asked_of_kafka[what] = (now, task)
+        done, _ = await asyncio.wait({task}, timeout=KAFKA_SECONDS)
+        if not done:
+            raise TopicsUnavailableError("Kafka does not answer in time.")
+        del self._asked_of_kafka[what]
+        return task.result()
+
+    async def _ensure_topic(self, sale: model.FlashSale) -> None:
+        topics, wanted = self._world.topics, resources.topic(sale)
         try:
-            self._topic = await self._world.topics.ensure(resources.topic(sale))
+            self._topic = await self._ask_kafka("ensure", lambda: topics.ensure(wanted))
             self._topic_failure = None
         except (TopicRefusedError, TopicsUnavailableError) as error:
-            self._topic_failure = _kafka_failure(sale, error, now)
+            # Not the time when it was asked: by now another try would be due.
+            self._topic_failure = _kafka_failure(sale, error, self._world.inventory.now())
 
-    async def _look_for_topic(self, sale: model.FlashSale, now: datetime) -> None:
+    async def _look_for_topic(self, sale: model.FlashSale) -> None:
         name = resources.topic(sale).name
         self._is_topic_free = False
         try:
-            is_taken = await self._world.topics.exists(name)
+            is_taken = await self._ask_kafka("exists", lambda: self._world.topics.exists(name))
         except TopicsUnavailableError as error:
-            self._topic_failure = _kafka_failure(sale, error, now)
+            self._topic_failure = _kafka_failure(sale, error, self._world.inventory.now())
             return
+        now = self._world.inventory.now()
         self._is_topic_free, self._topic_failure = not is_taken, None
         if is_taken:
             text = (
@@ -239,6 +263,11 @@ class SaleSubject:
             text = (
                 f"ConfigMap {name} is not a report: it stays as it is, and the sale has no report."
             )
+            self._report_failure = _failure(
+                sale, "ReportConflict", text, now + REFUSED_RETRY, is_refusal=True
+            )
+        except ConflictError as error:
+            text = f"ConfigMap {name} cannot be written, and the sale has no report: {error}"
             self._report_failure = _failure(
                 sale, "ReportConflict", text, now + REFUSED_RETRY, is_refusal=True
             )
@@ -292,6 +321,10 @@ class SaleSubject:
         about = state_of(sale, model.KIND)
         body: dict[str, Any] = await world.cluster.apply_status(about, model.PLURAL, status)
         metrics.STATUS_WRITES.labels(self.kind).inc()
+        # Only now: a write that failed is done again, and the opening would count twice.
+        latency = decision.timeline.open_latency_millis
+        if latency is not None and sale.status.timeline.open_latency_millis is None:
+            metrics.OPEN_DELAY.observe(latency / 1000)
         self._counted_at = world.monotonic()
         fresh = model.parse(body)
         world.keep_sale(fresh)
@@ -310,9 +343,6 @@ class SaleSubject:
                 self._told.add(notice.key)
 
     def _measure(self, sale: model.FlashSale, seen: facts.Seen, decision: facts.Decision) -> None:
-        latency = decision.timeline.open_latency_millis
-        if latency is not None and sale.status.timeline.open_latency_millis is None:
-            metrics.OPEN_DELAY.observe(latency / 1000)
         if seen.offset is not None:
             metrics.CLOCK_OFFSET.set(seen.offset / timedelta(seconds=1))
         if decision.phase is self._measured:

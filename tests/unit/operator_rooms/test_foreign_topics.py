@@ -1,8 +1,11 @@
 """Whose topic it is: looked at before it is asked for, written down before it is made, and never guessed."""
 
+import asyncio
 import copy
 from contextlib import nullcontext
+from datetime import timedelta
 
+from doorbuster_operator import sale_keeper
 from doorbuster_operator.inventory import Inventory
 from doorbuster_operator.pool import model as pool_model
 from doorbuster_operator.sale import model
@@ -164,6 +167,71 @@ async def test_without_kafka_nobody_knows_whose_it_is_and_the_gate_is_armed():
     stage.now = after(-290)
     await stage.run()
     assert stage.sale["metadata"]["finalizers"] == BOTH
+
+
+class BlackHole(FakeTopics):
+    """Takes every question and answers when the test lets it."""
+
+    def __init__(self):
+        super().__init__()
+        self.answers = asyncio.Event()
+        self.asked = 0
+
+    async def exists(self, name):
+        self.asked += 1
+        await self.answers.wait()
+        return await super().exists(name)
+
+
+async def test_a_kafka_that_never_answers_holds_up_a_pass_once_and_for_a_short_time(monkeypatch):
+    monkeypatch.setattr(sale_keeper, "KAFKA_SECONDS", 0.01)
+    stage = Stage()
+    stage.topics = BlackHole()
+    await stage.restart()
+    async with asyncio.timeout(5):
+        await stage.run()
+    assert stage.told()["reason"] == "KafkaUnavailable"
+    assert stage.inventory.sales["flashsales-drop"].state == "Active"
+    stage.topics.answers.set()
+    await asyncio.sleep(0)
+    stage.now += timedelta(seconds=2)
+    await stage.run()
+    assert stage.told()["reason"] == "Provisioned"
+    assert stage.topics.asked == 1, "the answer that came late was taken"
+
+
+async def test_a_try_that_took_long_is_not_due_again_at_once(monkeypatch):
+    stage = Stage()
+    stage.topics = BlackHole()
+    await stage.restart()
+    waits = []
+
+    async def wait(tasks, **limits):
+        waits.append(limits["timeout"])
+        stage.now += timedelta(seconds=limits["timeout"])
+        await asyncio.sleep(0)
+        return set(), tasks
+
+    monkeypatch.setattr(sale_keeper.asyncio, "wait", wait)
+    await stage.run()
+    assert waits == [sale_keeper.KAFKA_SECONDS]
+    monkeypatch.undo()
+    stage.topics.answers.set()
+
+
+async def test_an_answer_that_nobody_took_for_long_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr(sale_keeper, "KAFKA_SECONDS", 0.01)
+    stage = Stage()
+    stage.topics = BlackHole()
+    await stage.restart()
+    stage.world.monotonic = lambda: stage.now.timestamp()
+    await stage.run()
+    stage.topics.answers.set()
+    await asyncio.sleep(0.01)
+    stage.topics.topics[TOPIC.name] = TOPIC  # somebody took the name meanwhile
+    stage.now += timedelta(seconds=60)
+    await stage.run()
+    assert stage.told()["reason"] == "ResourceConflict"
 
 
 def test_it_is_looked_for_before_it_is_asked_for():
