@@ -146,8 +146,7 @@ async def test_two_copies_make_every_picture_once_though_one_dies_at_it(
         await upload(world, doomed, drawing(300, 200))
         assert await asyncio.wait_for(doomed.process.wait(), 60) == 86
     async with world.service() as service, world.process():
-        uploads = [upload(world, service, drawing(301 + n, 200)) for n in range(7)]
-        uploaded = await asyncio.gather(*uploads)
+        uploaded = [await upload(world, service, drawing(301 + n, 200)) for n in range(7)]
         assert {said for _, said in uploaded} <= {200, 204}
 
         async def shown() -> list[dict[str, Any]]:
