@@ -31,6 +31,7 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 Objects = list[dict[str, Any]]
 _APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
 _LEASES = ("coordination.k8s.io", "v1")
 _FORBIDDEN = re.compile(r"cannot (\w+) resource \\*\"([\w./-]+?)\\*\"")
 
@@ -41,6 +42,10 @@ class ClusterError(ConnectionError):
 
 class GoneError(Exception):
     """The object is not there any more, or another one has its name."""
+
+
+class ConflictError(ClusterError):
+    """What is there is somebody else's or must not change: trying again does not help."""
 
 
 class NotLeadingError(ClusterError):
@@ -85,19 +90,32 @@ class Cluster:
     ) -> Any:
         """Set our own finalizers, none for an empty list; returns the object. Raises GoneError or ClusterError."""
         body = {**about, "metadata": {**about["metadata"], "finalizers": finalizers}}
+        found = await self._patch_finalizers(body, plural, force=True, _content_type=_APPLY)
+        kept, ours = _split_finalizers(found)
+        if finalizers or not ours:
+            return found
+        # An apply leaves what another field manager owns as well, as those of a restored object are.
+        version = found["metadata"]["resourceVersion"]
+        metadata = {**about["metadata"], "finalizers": kept, "resourceVersion": version}
+        body = {"metadata": metadata}
+        found = await self._patch_finalizers(body, plural, _content_type=_MERGE)
+        if _split_finalizers(found)[1]:
+            raise ClusterError(f"{metadata['name']} still has {', '.join(ours)}")
+        return found
+
+    async def _patch_finalizers(self, body: Mapping[str, Any], plural: str, **options: Any) -> Any:
         return await self._write(
             self._objects.patch_namespaced_custom_object(
                 GROUP,
                 VERSION,
                 self.namespace,
                 plural,
-                about["metadata"]["name"],
+                body["metadata"]["name"],
                 body,
                 # A manager of its own, so that a status patch never takes part in who owns the finalizer.
                 field_manager=f"{manifest.MANAGER}-finalizer",
-                force=True,
-                _content_type=_APPLY,
                 _request_timeout=REQUEST_SECONDS,
+                **options,
             )
         )
 
@@ -180,17 +198,25 @@ class Cluster:
         return {"metadata": {"name": name, "labels": found.metadata.labels or {}}}
 
     async def apply_config_map(self, body: Mapping[str, Any]) -> Any:
-        """Apply a ConfigMap; what others own of it stays theirs. Raises GoneError or ClusterError."""
-        return await self._write(
-            self._core.patch_namespaced_config_map(
-                body["metadata"]["name"],
-                self.namespace,
-                dict(body),
-                field_manager=manifest.MANAGER,
-                _content_type=_APPLY,
-                _request_timeout=REQUEST_SECONDS,
+        """Apply a ConfigMap; what others own of it stays theirs.
+
+        Raises ConflictError when others own what we would write or it is immutable, GoneError or ClusterError.
+        """
+        try:
+            return await self._write(
+                self._core.patch_namespaced_config_map(
+                    body["metadata"]["name"],
+                    self.namespace,
+                    dict(body),
+                    field_manager=manifest.MANAGER,
+                    _content_type=_APPLY,
+                    _request_timeout=REQUEST_SECONDS,
+                )
             )
-        )
+        except (GoneError, ClusterError) as error:
+            if _is_lasting(error.__cause__):
+                raise ConflictError(str(error)) from error
+            raise
 
     async def list(self, plural: str) -> Objects:
         """Return all objects of one of our kinds. Raises ClusterError."""
@@ -334,10 +360,30 @@ def _message(error: Any) -> str:
 
 
 def count_forbidden(text: str) -> None:
-    """Count a refusal by the verb and resource that the API server's sentence names."""
+    """Count a missing right by the verb and resource that the API server's sentence names.
+
+    Admission, a quota or a namespace that ends forbid as well, and no right would help there.
+    """
     found = _FORBIDDEN.search(text)
-    verb, resource = found.groups() if found else ("unknown", "unknown")
-    metrics.FORBIDDEN.labels(verb, resource).inc()
+    if found is not None:
+        metrics.FORBIDDEN.labels(*found.groups()).inc()
+
+
+def _split_finalizers(found: Any) -> tuple[list[str], list[str]]:
+    """Return the finalizers of an object that are not ours, and those that are."""
+    kept: list[str] = []
+    ours: list[str] = []
+    for each in found["metadata"].get("finalizers", ()):
+        (ours if each.startswith(f"{GROUP}/") else kept).append(each)
+    return kept, ours
+
+
+def _is_lasting(error: BaseException | None) -> bool:
+    """Tell whether an apply was refused for what the object is: a conflict of owners, or a body that is invalid."""
+    if not isinstance(error, kube.ApiException):
+        return False
+    is_owned = error.status == 409 and "FieldManagerConflict" in str(error.body)
+    return is_owned or error.status == 422
 
 
 def _micro(moment: datetime | None) -> str | None:
