@@ -67,7 +67,8 @@ class Reconciler:
     async def relist(self) -> None:
         """Read every object: what the watch may have missed, and at the start what there is."""
         self._gone.clear()
-        known_pools, known_sales = self.known_names
+        world = self._world
+        known = {each.uid for each in (*world.pools.values(), *world.sales.values())}
         pools = await self._cluster.list(pool_model.PLURAL)
         sales = await self._cluster.list(sale_model.PLURAL)
         # What the watch told to be gone or made while we listed is newer than the lists.
@@ -77,10 +78,12 @@ class Reconciler:
             self.on_pool(LISTED, body)
         for body in sales:
             self.on_sale(LISTED, body)
-        for gone in known_pools - {body["metadata"]["name"] for body in pools}:
-            self._forget_pool(gone)
-        for gone in known_sales - {body["metadata"]["name"] for body in sales}:
-            self._forget_sale(gone)
+        # By uid: a name that is not in the lists may have come back through the watch since.
+        gone = known - {body["metadata"]["uid"] for body in (*pools, *sales)}
+        for name in [name for name, pool in world.pools.items() if pool.uid in gone]:
+            self._forget_pool(name)
+        for name in [name for name, sale in world.sales.items() if sale.uid in gone]:
+            self._forget_sale(name)
         self._is_listed = True
         self._keep_all()
         if self._capacity is None:

@@ -109,6 +109,35 @@ async def test_nothing_is_looked_at_before_everything_was_listed_once(reconciler
     assert reconciler.known_names == ({"pool"}, {"sale"})
 
 
+async def test_what_was_made_anew_while_the_lists_were_read_is_not_forgotten(
+    reconciler, monkeypatch
+):
+    await reconciler.relist()
+    again = {
+        kind: {**old, "metadata": {**old["metadata"], "uid": "again", "resourceVersion": "9"}}
+        for kind, old in (("pool", POOL), ("sale", SALE))
+    }
+
+    async def list_nothing(plural):
+        if plural != pool_model.PLURAL:  # both went before the lists and came back after them
+            reconciler.on_pool("DELETED", POOL)
+            reconciler.on_sale("DELETED", SALE)
+            reconciler.on_pool("ADDED", again["pool"])
+            reconciler.on_sale("ADDED", again["sale"])
+        return []
+
+    monkeypatch.setattr(reconciler._cluster, "list", list_nothing)
+    await reconciler.relist()
+    assert reconciler.known_names == ({"pool"}, {"sale"})
+
+    async def list_none(plural):
+        return []
+
+    monkeypatch.setattr(reconciler._cluster, "list", list_none)
+    await reconciler.relist()
+    assert reconciler.known_names == (set(), set()), "what is gone is forgotten all the same"
+
+
 def test_permits_that_are_loaded_anew_are_not_lost_for_a_moment():
     world = SimpleNamespace(monotonic=lambda: now)
     subject = SaleSubject(world, "drop", "sale-uid", lambda name: None)
