@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
+    BrokerResponseError,
     KafkaError,
     NoError,
     TopicAlreadyExistsError,
@@ -26,6 +28,8 @@ READ_BACK_ATTEMPTS = 20
 READ_BACK_PAUSE_SECONDS = 0.1
 # Sales that end together count together, and each count opens connections of its own.
 COUNTS_AT_ONCE = 4
+# Where a setting comes from, as brokers describe it: it was set on this very topic.
+SET_ON_TOPIC = 1
 
 
 class TopicRefusedError(Exception):
@@ -75,7 +79,7 @@ class KafkaTopics:
             return [
                 refused.get(want.name)
                 or seen.get(want.name)
-                or TopicsUnavailableError("the topic is not visible yet")
+                or TopicsUnavailableError("The topic does not show what was asked for yet.")
                 for want in batch
             ]
 
@@ -168,9 +172,7 @@ def _is_there(error: type[Exception]) -> bool | Exception:
     return True if error is NoError else TopicsUnavailableError(f"Kafka says {error.__name__}.")
 
 
-async def _create(
-    admin: AIOKafkaAdminClient, batch: list[TopicWanted]
-) -> dict[str, TopicRefusedError]:
+async def _create(admin: AIOKafkaAdminClient, batch: list[TopicWanted]) -> dict[str, Exception]:
     """Create what is missing; returns what Kafka refuses, by name."""
     answer = await admin.create_topics(
         [
@@ -183,7 +185,7 @@ async def _create(
             for want in batch
         ]
     )
-    refused = {}
+    refused: dict[str, Exception] = {}
     for name, code, *text in answer.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
@@ -192,46 +194,101 @@ async def _create(
     return refused
 
 
-async def _shape(
-    admin: AIOKafkaAdminClient, batch: list[TopicWanted]
-) -> dict[str, TopicRefusedError]:
+async def _shape(admin: AIOKafkaAdminClient, batch: list[TopicWanted]) -> dict[str, Exception]:
     """Grow partitions and set the retention of topics that were there before; never shrink.
 
     Returns what Kafka refuses, by name; whether partitions grew is seen when they are read back.
     """
     if not batch:
         return {}
+    refused = await _grow(admin, batch)
+    settings = await _settings(admin, batch)
+    # What is not named is reset, so everything else that was set on the topic is sent along.
+    changes = [
+        ConfigResource(
+            ConfigResourceType.TOPIC, want.name, settings[want.name].own | _configs(want)
+        )
+        for want in batch
+        if want.name in settings and not settings[want.name].fit(want)
+    ]
+    answers = await admin.alter_configs(changes) if changes else []
+    for answer in answers:
+        for code, text, _kind, name in answer.resources:
+            if code and for_code(code) is not UnknownTopicOrPartitionError:
+                reason = for_code(code).__name__.removesuffix("Error")
+                refused[name] = TopicRefusedError(reason, text or "refused")
+    return refused
+
+
+async def _grow(admin: AIOKafkaAdminClient, batch: list[TopicWanted]) -> dict[str, Exception]:
+    """Grow partitions one topic at a time: one that is refused keeps no other from growing."""
     counts = await _partitions(admin, batch)
+    refused: dict[str, Exception] = {}
     for want in batch:
-        if counts.get(want.name, want.partitions) < want.partitions:
+        if counts.get(want.name, want.partitions) >= want.partitions:
+            continue
+        try:
             await admin.create_partitions({want.name: NewPartitions(want.partitions)})
-    answers = await admin.alter_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, want.name, _configs(want)) for want in batch]
+        except BrokerResponseError as error:
+            reason = type(error).__name__.removesuffix("Error")
+            refused[want.name] = (
+                TopicsUnavailableError(f"Kafka says {reason}.")
+                if error.retriable
+                else TopicRefusedError(reason, str(error))
+            )
+    return refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """A topic's settings: all that hold, and those that were set on the topic itself."""
+
+    all: dict[str, str]
+    own: dict[str, str]
+
+    def fit(self, want: TopicWanted) -> bool:
+        """Tell whether they are what is wanted."""
+        return _configs(want).items() <= self.all.items()
+
+
+async def _settings(admin: AIOKafkaAdminClient, batch: list[TopicWanted]) -> dict[str, _Settings]:
+    """Read settings by topic; a topic that cannot be described is absent."""
+    if not batch:
+        return {}
+    answers = await admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, want.name) for want in batch]
     )
     return {
-        name: TopicRefusedError(for_code(code).__name__.removesuffix("Error"), text or "refused")
+        name: _Settings(
+            all={key: value for key, value, *_ in entries},
+            own={key: value for key, value, _, source, *_ in entries if source == SET_ON_TOPIC},
+        )
         for answer in answers
-        for code, text, _kind, name in answer.resources
-        if code and for_code(code) is not UnknownTopicOrPartitionError
+        for code, _text, _kind, name, entries in answer.resources
+        if not code
     }
 
 
 async def _read_back(admin: AIOKafkaAdminClient, batch: list[TopicWanted]) -> dict[str, TopicSeen]:
-    counts: dict[str, int] = {}
+    """Read topics until they are as they were asked for; those that are not by then are absent."""
+    seen: dict[str, TopicSeen] = {}
     for _ in range(READ_BACK_ATTEMPTS):
-        counts = await _partitions(admin, batch)
-        if all(counts.get(want.name, 0) >= want.partitions for want in batch):
+        counts, settings = await _partitions(admin, batch), await _settings(admin, batch)
+        seen = {
+            want.name: TopicSeen(
+                name=want.name,
+                partitions=counts[want.name],
+                retention_seconds=int(settings[want.name].all["retention.ms"]) // 1000,
+            )
+            for want in batch
+            if counts.get(want.name, 0) >= want.partitions
+            and want.name in settings
+            and settings[want.name].fit(want)
+        }
+        if len(seen) == len(batch):
             break
         await asyncio.sleep(READ_BACK_PAUSE_SECONDS)
-    return {
-        want.name: TopicSeen(
-            name=want.name,
-            partitions=counts[want.name],
-            retention_seconds=want.retention_seconds,
-        )
-        for want in batch
-        if counts.get(want.name)
-    }
+    return seen
 
 
 async def _partitions(admin: AIOKafkaAdminClient, batch: list[TopicWanted]) -> dict[str, int]:
