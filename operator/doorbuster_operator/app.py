@@ -70,7 +70,10 @@ async def run(config: OperatorConfig) -> int:
 
 
 async def _until_elected(election: Election, stop: asyncio.Event) -> bool:
-    """Wait for the lease as a warm standby; tells whether it was won before the signal to stop."""
+    """Wait for the lease as a warm standby; tells whether it was won before the signal to stop.
+
+    Raises what the election ended with.
+    """
     acquire = asyncio.create_task(election.acquire(), name="acquire")
     stopped = asyncio.create_task(stop.wait(), name="stop")
     try:
@@ -81,6 +84,7 @@ async def _until_elected(election: Election, stop: asyncio.Event) -> bool:
     if stop.is_set():
         await election.release()
         return False
+    acquire.result()  # an election that failed is not won
     return True
 
 

@@ -52,10 +52,12 @@ class Keeper:
         self._on_fenced = on_fenced
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._live(), name=f"{subject.kind} {subject.name}")
+        # A pass that was asked for and never began waits no more.
+        self._task.add_done_callback(lambda _: self._take_wake())
 
     def wake(self) -> None:
-        """Ask for a pass now."""
-        if not self._wake.is_set():
+        """Ask for a pass now; of a keeper that has ended that is no use."""
+        if not self._wake.is_set() and not self._task.done():
             metrics.QUEUE_DEPTH.labels(self._subject.kind).inc()
             self._wake.set()
 
@@ -68,12 +70,15 @@ class Keeper:
         self._task.cancel()
         await asyncio.wait({self._task}, timeout=2)
 
+    def _take_wake(self) -> None:
+        if self._wake.is_set():
+            metrics.QUEUE_DEPTH.labels(self._subject.kind).dec()
+            self._wake.clear()
+
     async def _live(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS
         while True:
-            if self._wake.is_set():
-                metrics.QUEUE_DEPTH.labels(self._subject.kind).dec()
-                self._wake.clear()
+            self._take_wake()
             try:
                 wake_at = await self._timed_pass()
                 backoff = FIRST_BACKOFF_SECONDS
