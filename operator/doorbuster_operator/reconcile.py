@@ -68,7 +68,8 @@ class Reconciler:
         """Read every object: what the watch may have missed, and at the start what there is."""
         self._gone.clear()
         world = self._world
-        known = {each.uid for each in (*world.pools.values(), *world.sales.values())}
+        known = {pool.uid for pool in world.pools.values()}
+        known |= {sale.uid for sale in world.sales.values()}
         pools = await self._cluster.list(pool_model.PLURAL)
         sales = await self._cluster.list(sale_model.PLURAL)
         # What the watch told to be gone or made while we listed is newer than the lists.
