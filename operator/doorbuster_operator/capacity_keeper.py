@@ -20,6 +20,8 @@ LIVE_SECONDS = 15.0
 IDLE_SECONDS = 60.0
 RETRY_SECONDS = 5.0
 NO_FENCE_SECONDS = 1.0
+# Every change of a sale wakes this one keeper, and a pass looks at every sale.
+LEAST_REST_SECONDS = 0.1
 
 
 class CapacitySubject:
@@ -36,14 +38,26 @@ class CapacitySubject:
         self._on_change = on_change
         self._demands: dict[str, int] = {}
         self._looked_at = float("-inf")
+        self._passed_at = float("-inf")
 
     async def run_pass(self) -> datetime | None:
-        """Look when a demand changed or the last look is old; set what is not as it should be."""
+        """Look and set, or rest first if the last pass was a moment ago."""
         world = self._world
         now = world.inventory.now()
         if world.inventory.fence is None:
             return now + timedelta(seconds=NO_FENCE_SECONDS)
-        demands = capacity.demands(world.sales.values(), now)
+        rest = self._passed_at + LEAST_REST_SECONDS - world.monotonic()
+        if rest > 0:
+            return now + timedelta(seconds=rest)
+        try:
+            return await self._look_if_due(now)
+        finally:
+            self._passed_at = world.monotonic()
+
+    async def _look_if_due(self, now: datetime) -> datetime:
+        """Look when a demand changed or the last look is old; set what is not as it should be."""
+        world = self._world
+        demands = world.demands(now)
         asked = frozenset(
             target.hpa_name
             for sale in world.sales.values()

@@ -87,6 +87,7 @@ class World:
     pools: dict[str, pool_model.InventoryPool] = field(default_factory=dict)
     capacity: Capacity = field(default_factory=Capacity)
     _users: dict[str, set[str]] = field(default_factory=dict)
+    _demands: tuple[datetime, datetime | None, dict[str, int]] | None = None
 
     def pools_of(self, sale: sale_model.FlashSale) -> dict[str, PoolSeen]:
         """Return the pools of a sale's items as the sale sees them; a missing one is absent."""
@@ -104,10 +105,21 @@ class World:
             )
         return seen
 
+    def demands(self, now: datetime) -> dict[str, int]:
+        """Return what all sales ask of autoscalers: counted once, until a sale or the time changes it."""
+        if self._demands is not None:
+            since, until, known = self._demands
+            if since <= now and (until is None or now < until):
+                return known
+        counted = sale_capacity.demands(self.sales.values(), now)
+        until = sale_capacity.next_change(self.sales.values(), now)
+        self._demands = now, until, counted
+        return counted
+
     def targets_of(self, sale: sale_model.FlashSale, now: datetime) -> tuple[TargetSeen, ...]:
         """Return a sale's scaling targets as they were last seen."""
         is_returning = sale.is_deleting and sale.spec.scaling.targets
-        left = sale_capacity.demands(self.sales.values(), now) if is_returning else {}
+        left = self.demands(now) if is_returning else {}
         return tuple(
             self._target_of(sale, target, left.get(target.hpa_name, 0), now)
             for target in sale.spec.scaling.targets
@@ -151,6 +163,8 @@ class World:
         sale = self.sales.pop(name, None)
         if sale is not None:
             self._unlist(sale)
+            if sale_capacity.basis(sale) is not None:
+                self._demands = None
         return sale
 
     def _unlist(self, sale: sale_model.FlashSale) -> None:
@@ -170,6 +184,9 @@ class World:
             is_new = msgspec.structs.replace(known, version=fresh.version) != fresh
         else:
             is_new = True
+        before = None if known is None else sale_capacity.basis(known)
+        if before != sale_capacity.basis(fresh):
+            self._demands = None
         if known is not None:
             self._unlist(known)
         self.sales[fresh.name] = fresh

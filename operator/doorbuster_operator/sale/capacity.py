@@ -45,6 +45,13 @@ def demands(sales: Iterable[FlashSale], now: datetime) -> dict[str, int]:
     return highest
 
 
+def basis(sale: FlashSale) -> object:
+    """Return what the demands of a sale depend on besides the time; None of a sale that asks for nothing."""
+    if sale.is_deleting or sale.spec.desired_state == "Cancelled" or not sale.spec.scaling.targets:
+        return None
+    return sale.spec, sale.status.phase, sale.status.timeline.close_time
+
+
 def next_change(sales: Iterable[FlashSale], now: datetime) -> datetime | None:
     """Return when time alone changes a demand next."""
     return min((moment for moment in _changes(sales) if moment > now), default=None)

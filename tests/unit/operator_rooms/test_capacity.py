@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from doorbuster_operator import autoscaler
-from doorbuster_operator.capacity_keeper import CapacitySubject
+from doorbuster_operator.capacity_keeper import LEAST_REST_SECONDS, CapacitySubject
 from doorbuster_operator.cluster import ClusterError
 from doorbuster_operator.conditions import by_type
 from doorbuster_operator.inventory import Inventory
@@ -336,9 +336,12 @@ class Stage:
         return (self.now - OPEN) / timedelta(seconds=1)
 
     def keep(self, *sales):
-        self.world.sales = {sale.name: sale for sale in sales}
+        for name in list(self.world.sales):
+            self.world.forget_sale(name)
+        for sale in sales:
+            self.world.keep_sale(sale)
 
-    async def run(self, *, after_seconds=0):
+    async def run(self, *, after_seconds=2 * LEAST_REST_SECONDS):
         self.now += timedelta(seconds=after_seconds)
         return await self.subject.run_pass()
 
@@ -450,3 +453,47 @@ def test_of_an_autoscaler_that_nobody_asked_for_yet_nothing_is_known():
     stage = Stage()
     (target,) = stage.world.targets_of(warm_sale(), stage.now)
     assert (target.minimum, target.problem, target.is_returned) == (None, None, False)
+
+
+async def test_a_pass_that_follows_another_at_once_rests_first(stage):
+    await stage.run()
+    stage.keep(warm_sale())
+    again = await stage.run(after_seconds=0.04)
+    assert (stage.minimum, again) == (2, stage.now + timedelta(seconds=0.06))
+    await stage.run()
+    assert stage.minimum == 10
+
+
+async def test_a_pass_that_failed_is_followed_by_a_rest_too(stage):
+    stage.cluster.refuses_lists = True
+    with pytest.raises(ClusterError):
+        await stage.run()
+    assert await stage.run(after_seconds=0.04) == stage.now + timedelta(seconds=0.06)
+
+
+async def test_looks_of_deleted_sales_count_the_demands_once_until_a_sale_or_the_time_changes_them(
+    stage, monkeypatch
+):
+    counts = []
+    count = capacity.demands
+    monkeypatch.setattr(capacity, "demands", lambda *what: counts.append(1) or count(*what))
+    sales = [warm_sale(name=f"s-{number}", is_deleting=True) for number in range(20)]
+    cooling = warm_sale(name="last", phase=Phase.CLOSED, closed_at=CLOSE)
+    stage.keep(*sales, cooling)
+    stage.now = after(700)
+
+    def look():
+        for sale in sales:
+            stage.world.targets_of(sale, stage.now)
+        return len(counts), stage.world.demands(stage.now)
+
+    assert look() == (1, {"web": 10})
+    settled = msgspec.structs.replace(sales[0].status, phase=Phase.SETTLED)
+    stage.world.keep_sale(msgspec.structs.replace(sales[0], status=settled, version=2))
+    assert look() == (1, {"web": 10}), "what asks for nothing changes nothing"
+    stage.now = after(900)
+    assert look() == (2, {})
+    stage.world.keep_sale(warm_sale(name="new"))
+    assert look() == (3, {"web": 10})
+    stage.world.forget_sale("new")
+    assert look() == (4, {})
