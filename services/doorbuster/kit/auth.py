@@ -24,6 +24,9 @@ USER_AUDIENCE = "api"
 USER_TOKEN_SECONDS = 15 * 60
 SERVICE_TOKEN_SECONDS = 5 * 60
 LEEWAY_SECONDS = 30
+# A peer whose clock is farther away is not followed: a token of then might be good for long in other hands.
+MOST_SKEW_SECONDS = 15 * 60
+FOLLOW_EVERY_SECONDS = 60.0
 _RENEW_BEFORE_SECONDS = 60
 _RELOAD_SECONDS = 5.0
 _CACHED_TOKENS = 20_000
@@ -175,12 +178,21 @@ class ServiceSigner:
         self._kid = key_file.stem
         self._tokens: dict[str, tuple[float, str]] = {}
         self._offsets: dict[str, float] = {}
+        self._followed_at: dict[str, float] = {}
 
     def follow(self, audience: str, moment: datetime) -> bool:
-        """Reckon by the clock of ``audience``, which is at ``moment``; tells whether its tokens change by that."""
+        """Reckon by the clock of ``audience``, which is at ``moment``; tells whether its tokens change by that.
+
+        A clock that is more than ``MOST_SKEW_SECONDS`` away is not believed, and none twice within a minute.
+        """
         offset = moment.timestamp() - time.time()
         if abs(offset - self._offsets.get(audience, 0.0)) < LEEWAY_SECONDS:
             return False
+        now = time.monotonic()
+        is_early = now - self._followed_at.get(audience, float("-inf")) < FOLLOW_EVERY_SECONDS
+        if is_early or abs(offset) > MOST_SKEW_SECONDS:
+            return False
+        self._followed_at[audience] = now
         self._offsets[audience] = offset
         self._tokens.pop(audience, None)
         return True

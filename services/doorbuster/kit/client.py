@@ -171,6 +171,7 @@ class ServiceClient:
         *,
         may_follow: bool = True,
     ) -> bytes:
+        deadline = time.monotonic() + seconds
         if self._signer is not None:
             headers["Authorization"] = f"Bearer {self._signer.token(self.callee)}"
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(1.0, seconds))
@@ -181,7 +182,10 @@ class ServiceClient:
         if response.status < 400:
             return raw
         if response.status == 401 and may_follow and self._follows(response.headers.get("Date")):
-            return await self._once(method, url, payload, headers, seconds, may_follow=False)
+            left = deadline - time.monotonic()
+            if left <= 0:  # a total of 0 would be no limit at all
+                raise TimeoutError
+            return await self._once(method, url, payload, headers, left, may_follow=False)
         if response.status >= 500:
             raise UnavailableError(f"{self.callee} answered {response.status}")
         try:
@@ -196,7 +200,7 @@ class ServiceClient:
             return False
         try:
             changes = self._signer.follow(self.callee, parsedate_to_datetime(date))
-        except ValueError:
+        except (ValueError, OverflowError):
             return False
         if changes:
             telemetry.log().warning("clock_differs", callee=self.callee, date=date)

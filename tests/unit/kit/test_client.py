@@ -1,5 +1,6 @@
 """Calls between services: each endpoint in its turn, a silent one left out for a while, one deadline for all."""
 
+import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -204,3 +205,82 @@ async def test_a_refusal_by_a_clock_like_ours_is_not_asked_again(tmp_path: Path)
         with pytest.raises(client.RefusedError):
             await ask(caller)
     assert len(asked) == 1
+
+
+class Refusing:
+    """A service that refuses everything; ``minutes`` ahead is its clock, ``seconds`` each answer takes."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.minutes = 5.0
+        self.seconds = 0.0
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.asked += 1
+        await asyncio.sleep(self.seconds)
+        there = clock.utc_now() + timedelta(minutes=self.minutes)
+        headers = {"Date": format_datetime(there, usegmt=True)}
+        return web.json_response({"code": "UNAUTHENTICATED"}, status=401, headers=headers)
+
+
+@pytest.fixture
+async def refusing(tmp_path: Path) -> AsyncIterator[tuple[Refusing, client.ServiceClient]]:
+    service = Refusing()
+    app = web.Application()
+    app.router.add_get("/", service.answer)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        yield (
+            service,
+            client.ServiceClient(
+                callee="shop",
+                urls=(str(server.make_url("/")),),
+                session=session,
+                signer=signer_in(tmp_path),
+            ),
+        )
+
+
+@pytest.mark.parametrize(("minutes", "asked"), [(-16, 1), (-14, 2), (14, 2), (16, 1)])
+async def test_a_clock_that_is_far_away_is_not_followed(
+    refusing: Any, minutes: int, asked: int
+) -> None:
+    service, caller = refusing
+    service.minutes = minutes
+    with pytest.raises(client.RefusedError):
+        await ask(caller)
+    assert service.asked == asked
+
+
+async def test_a_clock_is_followed_at_most_once_a_minute(
+    refusing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, caller = refusing
+    for minutes in (5, -5, 5):
+        service.minutes = minutes
+        with pytest.raises(client.RefusedError):
+            await ask(caller)
+    assert service.asked == 2 + 1 + 1
+    monkeypatch.setattr(auth, "FOLLOW_EVERY_SECONDS", 0.0)
+    service.minutes = -5
+    with pytest.raises(client.RefusedError):
+        await ask(caller)
+    assert service.asked == 2 + 1 + 1 + 2
+
+
+async def test_the_second_try_has_only_the_time_that_is_left(
+    refusing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, caller = refusing
+    service.seconds = 0.2
+    limits: list[float] = []
+    request = caller._session.request
+
+    def watched(*about: Any, timeout: aiohttp.ClientTimeout, **more: Any) -> Any:
+        limits.append(timeout.total or 0.0)
+        return request(*about, timeout=timeout, **more)
+
+    monkeypatch.setattr(caller._session, "request", watched)
+    with pytest.raises(client.RefusedError):
+        await ask(caller)
+    first, second = limits
+    assert second <= first - 0.19
