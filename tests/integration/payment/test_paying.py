@@ -77,7 +77,7 @@ async def test_each_kind_of_decline_has_its_code(
 
 async def test_twenty_clicks_are_one_charge_and_one_answer(world: Any, buyer: str) -> None:
     order_id = world.neighbours.place(buyer)
-    answers = await asyncio.gather(*(world.pay(buyer, order_id, key="once") for _ in range(20)))
+    answers = await asyncio.gather(*(world.click(buyer, order_id, key="once") for _ in range(20)))
     assert {status for status, _ in answers} == {200}
     assert len({body["transactionId"] for _, body in answers}) == 1
     await world.until_states(order_id, "CAPTURED")
@@ -86,7 +86,7 @@ async def test_twenty_clicks_are_one_charge_and_one_answer(world: Any, buyer: st
 
 async def test_twenty_clicks_without_a_key_are_one_charge(world: Any, buyer: str) -> None:
     order_id = world.neighbours.place(buyer)
-    answers = await asyncio.gather(*(world.pay(buyer, order_id) for _ in range(20)))
+    answers = await asyncio.gather(*(world.click(buyer, order_id) for _ in range(20)))
     assert {body["transactionId"] for _, body in answers if body.get("status") == "success"}
     assert {status for status, _ in answers} == {200}
     assert len(await world.intents(order_id)) == 1
