@@ -120,7 +120,7 @@ async def test_a_database_that_dies_only_delays_the_orders(
             assert (status, body["code"]) == (503, "UNAVAILABLE")
 
             async def failed_twice() -> bool:
-                return service.log.read_text().count('"loop": "sales"') >= 2
+                return service.log.read_text().count('"loop": "order.sales"') >= 2
 
             await eventually(failed_twice, within_seconds=20, what="two failed passes")
         finally:
