@@ -12,6 +12,7 @@ from doorbuster.kit import client
 from doorbuster_operator import metrics
 from doorbuster_operator.cluster import ClusterError, ConflictError, GoneError
 from doorbuster_operator.conditions import Notice
+from doorbuster_operator.inventory import BUSINESS_STATUSES
 from doorbuster_operator.sale import facts, lifecycle, model, report, resources
 from doorbuster_operator.sale.health import REFUSALS
 from doorbuster_operator.topics import TopicRefusedError, TopicsUnavailableError
@@ -28,7 +29,6 @@ FOREIGN_RETRY = timedelta(seconds=60)
 COUNTERS_EVERY_SECONDS = 5.0
 UNREAD_GOOD_SECONDS = 2.0
 RELOAD = timedelta(seconds=2)
-BUSINESS_STATUSES = frozenset({409, 422})
 
 
 class SaleSubject:
@@ -122,10 +122,10 @@ class SaleSubject:
         inventory = self._world.inventory
         return facts.Seen(
             pools=self._world.pools_of(sale),
-            silence=inventory.silence,
+            silence=inventory.silence_of(sale.uid),
             gate=self._steady(sale, inventory.gates.get(sale.uid)),
             armed_at=self._armed_at,
-            gate_failure=self._gate_failure,
+            gate_failure=self._lasting_gate_failure(now),
             topic=self._topic,
             topic_failure=self._topic_failure,
             is_topic_free=self._is_topic_free,
@@ -136,6 +136,16 @@ class SaleSubject:
             unread_failure=self._unread_failure,
             offset=inventory.offset,
         )
+
+    def _lasting_gate_failure(self, now: datetime) -> facts.Failure | None:
+        """Return what keeps the gate from being stored; an outage counts until it is time to try again.
+
+        The gate may have been stored all the same, and then there is no other try that would end the failure.
+        """
+        failure = self._gate_failure
+        if failure is not None and not failure.is_refusal and now >= failure.retry_at:
+            self._gate_failure = None
+        return self._gate_failure
 
     async def _apply(self, sale: model.FlashSale, action: facts.Action, now: datetime) -> bool:
         """Do one thing; tells whether what follows it may be done too."""
@@ -202,6 +212,10 @@ class SaleSubject:
                 sale, "InventoryUnavailable", f"{error}.", now + OUTAGE_RETRY
             )
             return
+        finally:
+            if inventory.is_failing:
+                # The poll may rest: it shall ask what became of the gate.
+                self._on_change(sale.name)
         self._gate_failure = None
         if is_first:
             self._armed_at = stored.server_time

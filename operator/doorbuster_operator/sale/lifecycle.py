@@ -277,8 +277,8 @@ def _plan_deletion(sale: FlashSale, seen: Seen, now: datetime) -> _Plan:
 
 def wanted_state(sale: FlashSale, seen: Seen, now: datetime) -> control.DesiredState:
     """Return the state that the gate shall have."""
-    if sale.is_deleting:
-        return "Cancelled"
+    if sale.is_deleting or sale.status.phase is Phase.CANCELLED:
+        return "Cancelled"  # also for a gate that was not to be seen when its opening was missed
     wanted = sale.spec.desired_state
     return "Suspended" if wanted == "Active" and is_held(sale, seen, now) else wanted
 

@@ -58,7 +58,11 @@ class Stage:
 
     async def restart(self):
         inventory = Inventory(
-            self.inventory, lease=("default", "lease"), holder="one", utc_now=lambda: self.now
+            self.inventory,
+            lease=("default", "lease"),
+            holder="one",
+            monotonic=lambda: self.now.timestamp(),
+            utc_now=lambda: self.now,
         )
         await inventory.greet()
         self.world = World(
