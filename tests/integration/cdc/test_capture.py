@@ -17,17 +17,10 @@ from aiokafka import AIOKafkaConsumer
 from devstack.stack import Stack
 from doorbuster.cdc import domain, usecases
 from doorbuster.cdc.clients import ConnectClient, open_connect
-from doorbuster.cdc.config import CdcConfig
 from doorbuster.cdc.storage import PostgresSlots
-from doorbuster.kit import config
 
 WITHIN_SECONDS = 120.0
 Rows = dict[str, Any]
-
-
-def wanted(environment: dict[str, str]) -> tuple[domain.Connector, ...]:
-    """The connectors as the watcher knows them."""
-    return config.load(CdcConfig, environment).connectors()
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +154,7 @@ async def test_a_slot_that_is_gone_is_found_and_everything_is_told_again(
     await eventually(is_stopped, "the connector stops")
     await slots.drop()
     await put(rows, "robbed", 2)  # nobody keeps this change
-    await usecases.Watcher(connect, slots, wanted(environment)).step()
+    await usecases.Watcher(connect, slots, [inventory(environment)]).step()
     await usecases.until_running(connect, domain.INVENTORY)
     async with topic(environment) as consumer:
         await read_until(consumer, lambda seen: 2 in versions(seen, "robbed"))
@@ -181,7 +174,7 @@ async def test_a_connector_that_begins_at_zero_tells_what_is(
         await usecases.Watcher(
             connect,
             PostgresSlots(environment["DOORBUSTER_CDC_POSTGRES_DSN"]),
-            wanted(environment),
+            [inventory(environment)],
         )._snapshot_again()
         again = await read_until(consumer, lambda seen: 1 in versions(seen, "replayed"))
     assert versions(again, "replayed") == [1]

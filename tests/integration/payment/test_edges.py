@@ -173,7 +173,7 @@ async def test_raw_cards_are_refused_unless_they_are_switched_on(world: Any, buy
 
 async def test_it_is_ready_and_stops_gracefully(world: Any, buyer: str) -> None:
     orders = [world.neighbours.place(buyer) for _ in range(10)]
-    await asyncio.gather(*(world.pay(buyer, order_id) for order_id in orders))
+    await asyncio.gather(*(world.click(buyer, order_id) for order_id in orders))
     for order_id in orders:
         await world.until_states(order_id, "CAPTURED")
     async with world.session.get(f"{world.payment.admin_url}/readyz") as answer:
