@@ -14,13 +14,14 @@ FIRST ?= 1
 AT_ONCE ?= 4
 GROUPS = \
 	"tests/integration/payment" \
+	"tests/operator_api" \
 	"tests/chaos --ignore=tests/chaos/test_payment_rows.py --ignore=tests/chaos/test_paused_rows.py -m 'not variant'" \
 	"tests/chaos/test_payment_rows.py tests/chaos/test_paused_rows.py -m 'not variant'" \
 	"tests/integration $(foreach part,$(APART),--ignore=tests/integration/$(part))" \
 	"tests/integration/cdc tests/integration/search tests/integration/product" \
 	"tests/mutation" \
 	"tests/integration/checkout" \
-	"tests/operator_api tests/e2e" \
+	"tests/e2e" \
 	"tests/surface" \
 	"tests/charts" \
 	"tests/integration/inventory tests/integration/machine" \

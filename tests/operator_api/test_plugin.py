@@ -28,6 +28,11 @@ COMMAND_SECONDS = 90.0
 QUICKLY_SECONDS = 20.0  # on a busy machine; far from any timeout of a client that retries
 
 
+def as_a_person_has_it() -> None:
+    """Undo what a background job of a script inherits: that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 async def api(servers):
     """The namespace that the operator watches, with the operator up."""
@@ -154,6 +159,7 @@ def test_watch_prints_each_change_until_it_is_interrupted(servers, run, armed):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=as_a_person_has_it,
     )
     guard = threading.Timer(COMMAND_SECONDS, watch.kill)
     guard.start()
@@ -203,6 +209,7 @@ def terminal(
 
 def _own_terminal() -> None:
     """Make stdin the controlling terminal, so that Ctrl-C in it is a signal."""
+    as_a_person_has_it()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
